@@ -1,4 +1,4 @@
-"""The application factory. It does not import torch: a test checks that."""
+"""Build the FastAPI application. This module does not import torch; a test checks that."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,12 +37,12 @@ ROUTERS = (jobs.router, dictionaries.router, runs.router, explanations.router, s
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:
-    """Return the REST service on the database of `settings`. Event streams end once `is_stopping`, so that a server can stop."""
+    """Return the REST service on the database of `settings`; `is_stopping` ends its event streams."""
     engine = make_engine(settings.database_url)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Not awaited: a job that comes at once waits for it.
+        # Not awaited: a job that is submitted at once waits for it.
         sandbox.start("api.jobs.estimate_task")
         yield
         engine.dispose()

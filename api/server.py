@@ -1,4 +1,4 @@
-"""The service: REST in a thread of this process, workers as supervised child processes."""
+"""Run the service: REST in a thread of this process, workers in supervised child processes."""
 
 import logging
 import math
@@ -37,13 +37,13 @@ class LoginMissingError(GlossatorError, code="login-missing", title="Anyone who 
 
 
 class Service:
-    """REST on one address, with its own workers. A context manager: inside, `url` answers."""
+    """REST on one address, with its own workers. Inside this context manager `url` answers."""
 
     def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
-        """`port` 0 takes a free one. Without `workers` jobs wait for `glossator worker`. `log_to` takes what the workers log (default: stderr)."""
+        """Open the address (`port` 0: a free one); workers log to `log_to` or stderr."""
         self._settings = settings
         with ExitStack() as opened:
-            # Before the address: the error of a second server on the home names the first server, not its port.
+            # Before the address: a second server on the same home reports the first server, not its port.
             lock = opened.enter_context(held(settings.home)) if settings.is_alone else None
             self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
             name = f"[{host}]" if ":" in host else host
@@ -81,14 +81,14 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # The home is released last: until then workers write to it.
         with self._opened:
-            # Both at once: neither waits for the other.
+            # Both stop at the same time.
             self._server.should_exit = True
             if self._supervisor:
                 self._supervisor.stop()
             self._stop_server()
 
     def wait(self) -> None:
-        """Block until SIGINT or SIGTERM. Only in the main thread, which alone may set signal handlers."""
+        """Block until SIGINT or SIGTERM; only in the main thread, which may set signal handlers."""
         stopped = threading.Event()
 
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -117,9 +117,10 @@ class Service:
 
 
 def end_process() -> None:
-    """End this process although threads still work on requests: their clients are gone, and open transactions are rolled back.
+    """End this process even if threads still work on requests.
 
-    Python would wait for them, as long as reading files or probing an endpoint takes. Without such threads the process ends normally.
+    Their clients are disconnected, and open transactions are rolled back. Python would wait for these threads, for as long as reading files or
+    probing an endpoint takes. Without such threads the process ends normally.
     """
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if left:
@@ -130,7 +131,7 @@ def end_process() -> None:
 
 
 def _listen(host: str, port: int, is_open: bool) -> socket.socket:
-    """Return a listening socket. Raises AddressTakenError, and LoginMissingError where other machines would reach it and `is_open` is false."""
+    """Return a listening socket; raises AddressTakenError, LoginMissingError."""
     if not is_open and not is_loopback(host):
         raise _login_missing(host)
     listening = _bound(host, port)

@@ -1,4 +1,4 @@
-"""Limits of a request: its body is read whole, in time and size, and text that cannot be stored or shown is refused."""
+"""Limit the bodies of requests in time and size, and refuse invalid text."""
 
 from anyio import fail_after
 from starlette.datastructures import Headers
@@ -11,16 +11,16 @@ from api.http.problems import http_error, invalid
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
 TOO_LARGE, TOO_SLOW = 413, 408
-# The rest of a body that is not read would be taken for the next request.
+# The rest of an unread body would be parsed as the next request.
 CLOSE = {"Connection": "close"}
 WHY = "No database, log or answer could hold it."
 CURE = "Correct what `errors` names: text is UTF-8 without NUL characters, numbers are finite and of 64 bits."
 
 
 class RequestLimits:
-    """Middleware that refuses bodies that are too large or too slow, and texts and numbers that cannot be stored.
+    """Middleware that refuses large or slow bodies, and texts and numbers that cannot be stored.
 
-    FastAPI's own limit answers in plain text; this one answers with a problem document.
+    FastAPI's own limit answers in plain text. This one answers with a problem document.
     """
 
     def __init__(self, app: ASGIApp, seconds: float, limit: int = MAX_BODY_BYTES) -> None:
@@ -50,7 +50,7 @@ class RequestLimits:
         await self._app(scope, _replaying(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """Return the whole body; None where the client went away. Raises HTTPException."""
+        """Return the whole body; None if the client disconnected. Raises HTTPException."""
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._limit:
             raise HTTPException(TOO_LARGE, headers=CLOSE)
@@ -69,7 +69,7 @@ class RequestLimits:
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body that was read, and then the messages that follow: that the client goes away."""
+    """Return a `receive` that yields the body already read, then the connection's later messages."""
     given = False
 
     async def replay() -> Message:

@@ -1,6 +1,7 @@
-"""Limits of connections: their number, and the time for a head, for an idle connection, and for taking an answer.
+"""Limit the number of connections, and the time of each part of a connection.
 
-uvicorn limits idle connections alone. What is beyond a limit is closed at once: no connection waits in a queue.
+The timed parts are reading the head, idling, and sending an answer; uvicorn limits only idling. Connections beyond a limit are closed at once, not
+queued.
 """
 
 import asyncio
@@ -13,13 +14,13 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from interp.config.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
-# Files that the process needs beside its connections: databases, pipes of workers, corpora.
+# Open files besides the connections: databases, pipes of workers, corpora.
 OWN_FILES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The number of connections, and the seconds for a head, for an idle connection, and for taking what is sent."""
+    """The number of connections, and the seconds for the head, idling and sending."""
 
     connections: int
     head_seconds: float
@@ -35,7 +36,7 @@ class ConnectionLimits:
 
 
 def _files_for(connections: int) -> int:
-    """Raise the limit of open files to what so many connections need, as far as the system allows; return the limit."""
+    """Raise the limit of open files as far as the system allows, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -45,7 +46,7 @@ def _files_for(connections: int) -> int:
 
 
 def protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
-    """Return the protocol class that uvicorn makes each connection with."""
+    """Return the protocol class that uvicorn uses for each connection."""
     return type("Bounded", (BoundedConnection,), {"limits": limits})
 
 
@@ -62,7 +63,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Refuse the connection where there are too many, else start the timer of the head."""
+        """Refuse the connection if there are too many; otherwise start the timer of the head."""
         if len(self.connections) >= self.limits.connections:
             self.transport = transport
             self._refuse(503, "Service Unavailable", "too-many-connections", "The server has as many connections as it takes.", "Try again later.")
@@ -71,7 +72,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came, as long as the head that it belongs to is small and in time."""
+        """Pass data on while the head is within its size and time."""
         if self._is_refused:
             return
         if self._is_idle() and self._head_timer is None:
@@ -94,25 +95,23 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Start the timer of a client that does not take what is sent."""
+        """Start the timer of a client that does not read the answer."""
         if self.flow is not None:
             super().pause_writing()
         if self._send_timer is None:
             self._send_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop the timer."""
         self._stop_send_timer()
         if self.flow is not None:
             super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even if its client does not take what was sent."""
+        """Close an idle connection, even if its client has not read the answer."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(self.limits.send_seconds, self.transport.abort)
 
     def _is_idle(self) -> bool:
-        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:

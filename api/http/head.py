@@ -1,8 +1,8 @@
-"""HEAD for every GET route, as HTTP requires: the same headers, and no body."""
+"""Answer HEAD on every GET route, with the same headers and no body (RFC 9110)."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# An event stream has no end to wait for.
+# An event stream may not end.
 STREAMS = "/events"
 
 

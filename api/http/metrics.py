@@ -1,6 +1,6 @@
-"""`/metrics`: what the database says of the whole service, and how long this process takes to answer.
+"""Serve `/metrics`: figures of the service from the database, and this process's response times.
 
-Any number of API processes say the same of the service: ask one of them, or take the maximum. Only the requests are each process's own.
+Every API process returns the same figures of the service: scrape one process, or take the maximum. Only the request histogram is per process.
 """
 
 import time
@@ -18,14 +18,14 @@ from interp.store.db.engine import Engine, SQLAlchemyError, snapshot
 from interp.store.queue import metrics
 from interp.store.queue.metrics import MetricValues, Readings
 
-# Several scrapers at once, an autoscaler among them, read the database once.
+# Concurrent scrapers share one read of the database.
 KEEP_SECONDS = 2.0
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of the service: what it is called, what it says, and where it stands among the figures."""
+    """A figure of the service: its name, its meaning, and how it is read."""
 
     name: str
     help: str
@@ -116,7 +116,7 @@ REQUESTS = (
 
 
 class Metrics:
-    """One an application: the figures of the service, and the requests that it has answered. For any thread."""
+    """The figures of the service and the answered requests of one application. Thread-safe."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: nothing here asks for it
@@ -126,17 +126,17 @@ class Metrics:
         self._requests = Histogram(name, text, labels, buckets=BUCKETS, registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered. `route` is the path with its parameters' names."""
+        """Record an answered request. `route` is the path with the names of its parameters."""
         self._requests.labels(method, route, f"{status // 100}xx").observe(seconds)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """All of it as a scraper reads it, with its content type: OpenMetrics where `accept` asks for that, else Prometheus' own."""
+        """Return all metrics and their content type: OpenMetrics if `accept` asks, else Prometheus text."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
 
 class ServiceFigures(Collector):
-    """Reads the database, at most once in `KEEP_SECONDS`, however many ask at once."""
+    """Collector that reads the database at most once in `KEEP_SECONDS`."""
 
     def __init__(self, engine: Engine, worker_seconds: float) -> None:
         self._engine, self._worker_seconds = engine, worker_seconds
@@ -145,7 +145,7 @@ class ServiceFigures(Collector):
         self._figures: MetricValues | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """The families of `METRICS`; without the database, the one that says so."""
+        """Yield the families of `METRICS`; if the database does not answer, only its state."""
         with self._lock:
             if time.monotonic() - self._read_at > KEEP_SECONDS:
                 self._read()
@@ -175,7 +175,7 @@ def _family(metric: Metric, readings: Readings) -> GaugeMetricFamily | CounterMe
 
 
 def table() -> str:
-    """Every metric as a Markdown table: what `docs/metrics.md` holds."""
+    """Return every metric as the Markdown table of `docs/metrics.md`."""
     rows = [(metric.name, "counter" if metric.is_counter else "gauge", metric.labels, metric.help) for metric in METRICS]
     rows += [(REQUESTS[0], "histogram", REQUESTS[2], REQUESTS[1])]
     rows += [(name, "gauge", (), text) for name, text in (DATABASE_UP, READ_SECONDS)]

@@ -1,4 +1,4 @@
-"""The OpenAPI document: an example for every body and answer, and problem documents for every refusal."""
+"""Build the OpenAPI document, with examples of all bodies, answers and problems."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -24,7 +24,7 @@ PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
 def answers(example: Any, *problems: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: the example of its answer, and the problems that it may answer instead."""
+    """Return the `responses` of a route: the example of its answer, and its problems."""
     good: dict[int | str, dict[str, Any]] = {status: {"content": {"application/json": {"example": example}}}}
     return good | {code: problem_response(code) for code in problems}
 
@@ -36,12 +36,12 @@ def problem_response(status: int) -> dict[str, Any]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """Return the endpoint's name: `submit_job`, `list_features`."""
+    """Return the endpoint's name, such as `submit_job` or `list_features`."""
     return route.name
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
-    """Set the app's OpenAPI document, built once. `routers` are those that the app includes."""
+    """Set the app's OpenAPI document, built once from the included `routers`."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -58,7 +58,7 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
 
 
 def _restore_examples(document: dict[str, Any], router: APIRouter) -> None:
-    """Put the examples back as they are: FastAPI drops every null from the document."""
+    """Put the original examples back: FastAPI drops every null from the document."""
     for route in router.routes:
         if not isinstance(route, APIRoute) or not route.include_in_schema:
             continue

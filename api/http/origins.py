@@ -1,7 +1,7 @@
-"""Checks of the Host and Origin of requests, which keep other sites' web pages from a server on this machine or network.
+"""Check the Host and Origin of requests against attacks from other sites' web pages.
 
-A page may resolve its own name to the address of this machine (DNS rebinding) and then read answers as its own: so requests must name a known host.
-A page may send requests that change something without being allowed to read the answer: browsers say so, and such requests are refused.
+DNS rebinding: a page may resolve its own name to the address of this server and read the answers. So requests must name a known host. Cross-site
+requests: a page may send requests that change something without reading the answer. Browsers mark such requests, and they are refused.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from interp.domain.cleaning import one_line
 from interp.domain.errors import GlossatorError
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# Sec-Fetch-Site of a request that a page of this server, or the user, made.
+# Sec-Fetch-Site of a request by a page of this server, or by the user.
 OWN_SITES = frozenset({"same-origin", "none"})
-# No answer may be used by another site's page, in a frame, as a script or as an image.
+# Another site's page may not use an answer as a frame, a script or an image.
 PROTECTION = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -31,18 +31,18 @@ LONGEST_SHOWN = 200
 
 
 class HostRefusedError(GlossatorError, code="host-refused", status=421, title="The request is for another host"):
-    """The request names a host that is not this server's, as an attacker's page would."""
+    """The request names a host that does not belong to this server."""
 
 
 class CrossSiteRefusedError(GlossatorError, code="cross-site-refused", status=403, title="The request comes from another site"):
-    """A browser says that a page of another site sent this request."""
+    """The browser reports that a page of another site sent this request."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
-    """The hosts that requests may name: those of this machine, the address that is listened on, and names of the settings.
+    """The hosts that requests may name: this machine, the listening address, and configured names.
 
-    A server that listens on all addresses cannot know its own: then any address is allowed, since an attacker's page needs a name.
+    A server that listens on all addresses does not know its own. Then any address is allowed, since DNS rebinding needs a name.
     """
 
     names: frozenset[str]
@@ -61,7 +61,7 @@ class AllowedHosts:
         )
 
     def permit(self, header: str) -> bool:
-        """Return whether a Host header, with its port or without, is one of them."""
+        """Return whether the host of a Host header, with or without a port, is allowed."""
         name = host_of(header)
         if self.takes_any:
             return True
@@ -73,7 +73,7 @@ class AllowedHosts:
 
 
 def host_of(header: str) -> str | None:
-    """Return the host of a Host header in lower case, without port and brackets; None where it is invalid."""
+    """Return a Host header's host in lower case without port and brackets; None if invalid."""
     name, colon, port = header.rpartition(":") if not header.endswith("]") else (header, "", "")
     if not colon:
         name = header
@@ -87,7 +87,7 @@ def host_of(header: str) -> str | None:
 
 
 class OriginCheck:
-    """Middleware that refuses requests for other hosts, and requests of other sites' pages that change something."""
+    """Middleware that refuses requests for other hosts, and cross-site requests that change something."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app, self._hosts = app, hosts
@@ -103,10 +103,10 @@ class OriginCheck:
         await self._app(scope, receive, _protected(send))
 
     def refusal(self, scope: Scope) -> GlossatorError | None:
-        """Return why the request is refused; None where it is not."""
+        """Return the error that refuses the request; None if it is allowed."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        # Only programs speak HTTP/1.0 without a host, such as probes of load balancers.
+        # HTTP/1.0 without a host is sent by programs alone, such as probes of load balancers.
         is_named = bool(hosts) or scope["http_version"] != "1.0"
         if is_named and (len(hosts) != 1 or not self._hosts.permit(hosts[0])):
             return _wrong_host(hosts)
@@ -116,14 +116,14 @@ class OriginCheck:
 
 
 def _is_own(headers: Headers, hosts: Sequence[str]) -> bool:
-    """Return whether no browser says that another site's page sent the request. Programs send neither header."""
+    """Return whether the request is not cross-site. Programs send neither of the two headers."""
     sites = headers.getlist("sec-fetch-site")
     if sites:
         return len(sites) == 1 and sites[0] in OWN_SITES
     origins = headers.getlist("origin")
     if not origins:
         return True
-    # A proxy may speak TLS for this server: the scheme says nothing.
+    # The scheme is not compared: a proxy may end TLS before this server.
     own = [f"{scheme}://{host}".lower() for scheme in ("http", "https") for host in hosts]
     return len(origins) == 1 and origins[0].lower() in own
 

@@ -1,4 +1,4 @@
-"""Pages for browsers: the OpenAPI document at `/docs`, and the problems. They load nothing from other hosts."""
+"""Serve HTML pages of the OpenAPI document and problems, without files of other hosts."""
 
 from html import escape
 from pathlib import Path
@@ -12,7 +12,7 @@ from api.schemas.service import ProblemKind
 
 STATIC = Path(__file__).parents[1] / "static"
 ASSETS = "/static/swagger-ui"
-# Swagger UI would send the document's address to its makers' validator.
+# Otherwise Swagger UI sends the document's address to an external validator.
 SETTINGS = {"validatorUrl": None}
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -29,14 +29,13 @@ router = APIRouter(include_in_schema=False)
 
 
 def install(app: FastAPI) -> None:
-    """Serve `/docs` and its files."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.include_router(router)
 
 
 @router.get("/docs")
 def get_docs() -> HTMLResponse:
-    """Swagger UI, from files of the package."""
+    """Return Swagger UI, from files of the package."""
     return get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Glossator: REST API",
@@ -48,7 +47,7 @@ def get_docs() -> HTMLResponse:
 
 
 def prefers_html(accept: str) -> bool:
-    """Return whether the Accept header is a browser's: programs that name JSON, or nothing, get JSON."""
+    """Return whether the Accept header is a browser's; programs get JSON."""
     kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
     return "text/html" in kinds and not any(kind.startswith("application/json") for kind in kinds[: kinds.index("text/html")])
 

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): what happened, why, and what to do about it."""
+"""Answer errors with problem documents (RFC 9457): what happened, why, and the cure."""
 
 import inspect
 import logging
@@ -28,7 +28,7 @@ VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be re
 
 
 def kind(code: str) -> ProblemKind:
-    """Return what a code stands for. Raises NotFoundError, which lists the codes there are."""
+    """Return the kind of problem of a code. Raises NotFoundError, which lists the known codes."""
     known = {one.code: one for one in kinds()}
     if code not in known:
         raise NotFoundError(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")
@@ -36,7 +36,7 @@ def kind(code: str) -> ProblemKind:
 
 
 def kinds() -> list[ProblemKind]:
-    """Return every problem that an answer or a job can name, by code. Computed each time: a module that is imported late adds its own."""
+    """Return all kinds of problem by code, those of modules imported late included."""
     tree: list[type[GlossatorError]] = list(error_classes())
     own = [ProblemKind(code=one.code, title=one.title, status=one.status, explanation=inspect.getdoc(one) or one.title) for one in tree]
     own.append(
@@ -64,12 +64,12 @@ def install(app: FastAPI) -> None:
 
 
 def answer_to(scope: Scope, error: GlossatorError, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return the document of an error of ours."""
+    """Return the problem document of a GlossatorError."""
     return _answer(scope, headers=headers, **problem_of(error))
 
 
 def invalid(scope: Scope, errors: list[FieldError], why: str | None, cure: str) -> JSONResponse:
-    """Return the document of a request with fields that cannot be read."""
+    """Return the problem document of a request with invalid fields."""
     detail = "; ".join(f"{item.field}: {item.message}" for item in errors)
     return _answer(scope, VALIDATION_CODE, VALIDATION_TITLE, 422, detail, why=why, cure=cure, errors=errors)
 
@@ -88,7 +88,7 @@ async def _glossator_error(request: Request, error: Exception) -> Response:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    """Answer 503 for a database that does not answer, with one line in the log. Any other error of it is a defect."""
+    """Answer 503 with one log line for an unreachable database; raise its other errors."""
     assert isinstance(error, DBAPIError)
     known = database_error(error)
     if known is None:
@@ -104,14 +104,14 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _body_model(request: Request) -> type[BaseModel] | None:
-    """Return the model that the endpoint reads its body into."""
+    """Return the model of the endpoint's body."""
     fields = getattr(getattr(request.scope.get("route"), "dependant", None), "body_params", ())
     kinds = [field.field_info.annotation for field in fields]
     return kinds[0] if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel) else None
 
 
 def _about_the_body(request: Request, error: RequestValidationError) -> tuple[str | None, str]:
-    """Return why a body was not read at all, and what to do; for other requests where to look."""
+    """Return why the body was not read, and the cure of the invalid request."""
     page = "/docs lists every field and parameter with an example."
     if not any(item["loc"][:1] == ("body",) and len(item["loc"]) == 1 for item in error.errors()):
         return None, f"Correct what `errors` names; {page}"
@@ -123,7 +123,7 @@ def _about_the_body(request: Request, error: RequestValidationError) -> tuple[st
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """Return the document of an error of the framework: no such path, wrong method, body too large."""
+    """Return the problem document of a framework error, such as 404, 405 or 413."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     detail = f"{request.method} {request.scope['path']}: {status.description or error.detail}"
@@ -131,6 +131,6 @@ async def http_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(request: Request, _error: Exception) -> Response:
-    """Answer a defect without its details: the server writes the traceback to the log."""
+    """Answer a defect without its details, which are in the server's log."""
     cure = "The server's log has the traceback; please report it."
     return _answer(request.scope, GlossatorError.code, GlossatorError.title, GlossatorError.status, "The server met an unexpected error.", cure=cure)

@@ -1,4 +1,4 @@
-"""Unknown query parameters are refused, so that a typo does not return an unfiltered listing."""
+"""Refuse unknown query parameters, so that a typo does not return an unfiltered listing."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from api.schemas.field_errors import suggestion
 
 
 async def known_parameters(request: Request) -> None:
-    """Check the parameters of a request: a dependency of every endpoint. Raises RequestValidationError, which names the known ones."""
+    """Check query parameters, for every endpoint; raises RequestValidationError with the known ones."""
     if not request.query_params:
         return
     known = _names(getattr(request.scope.get("route"), "dependant", None))

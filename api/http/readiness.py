@@ -1,4 +1,7 @@
-"""Readiness of this process and health of what it depends on. Each check runs in its own thread, so that one that hangs delays no probe."""
+"""Check the readiness of this process and the health of its dependencies.
+
+Each check has its own thread, so that one that hangs delays no probe.
+"""
 
 import threading
 import time
@@ -15,17 +18,17 @@ from interp.store.db.engine import READING, Engine, SQLAlchemyError
 from workers.artifact_paths import store_of
 from workers.wakeup import broker_fault
 
-# How long a probe waits for checks that are running.
+# Seconds that a probe waits for running checks.
 WAIT_SECONDS = 1.0
 OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: `fault` returns what is wrong, or None. A result is kept for `keep_seconds`.
+    """A health check. `fault` returns what is wrong, or None.
 
-    Only a fault of what is `needed` makes the process unready. Without a broker workers poll, and the API itself writes no artifacts: taking the API
-    out of service for either would add to the harm.
+    A result is kept for `keep_seconds`. Only a fault of a check that is `needed` makes the process unready. Without a broker workers poll, and the
+    API itself writes no artifacts: taking the API out of service would not help in either case.
     """
 
     name: str
@@ -50,7 +53,7 @@ class HealthChecks:
         self._checks = [HealthCheck(check) for check in checks]
 
     def states(self) -> tuple[bool, dict[str, str]]:
-        """Return whether requests can be answered, and `ok` or what is wrong of each check, by name."""
+        """Return whether the process is ready, and each check's result: `ok` or a fault."""
         for each in self._checks:
             each.begin()
         deadline = time.monotonic() + WAIT_SECONDS
@@ -60,7 +63,7 @@ class HealthChecks:
 
 
 class HealthCheck:
-    """The last result of one check, and the thread that runs it again."""
+    """The last result of one check, and the thread that repeats it."""
 
     def __init__(self, check: Check) -> None:
         self.check = check
@@ -80,7 +83,7 @@ class HealthCheck:
         threading.Thread(target=self._run, name=f"check-{self.check.name}", daemon=True).start()
 
     def fault(self, seconds: float) -> str | None:
-        """Return what is wrong. Waits `seconds` for a check that is running."""
+        """Return what is wrong or None, after up to `seconds` for a running check."""
         if self._done.wait(seconds):
             return self._fault
         return f"has not answered for {time.monotonic() - self._began:.1f} s"
@@ -96,7 +99,7 @@ class HealthCheck:
 
 
 def database_fault(engine: Engine) -> str | None:
-    """Return what is wrong with the database; None when it answers."""
+    """Return what is wrong with the database; None if it answers."""
     try:
         with engine.execution_options(**READING).connect() as connection:
             connection.exec_driver_sql("SELECT 1")
@@ -106,7 +109,7 @@ def database_fault(engine: Engine) -> str | None:
 
 
 def migrations_fault(engine: Engine) -> str | None:
-    """Return what is wrong with the database's tables; None when they are those of this version."""
+    """Return what is wrong with the database's schema; None if it fits this version."""
     try:
         fault = revision.unfit(engine.execution_options(**READING))
     except SQLAlchemyError:
@@ -115,7 +118,7 @@ def migrations_fault(engine: Engine) -> str | None:
 
 
 def disk_fault(settings: Settings) -> str | None:
-    """Return what prevents writing to the service's home and database folder (a full disk, a quota, a read-only disk), or None."""
+    """Return why the home or database folder is not writable (full, quota, read-only), or None."""
     for folder in {nearest_existing(path) for path in settings.own_folders}:
         if fault := write_fault(folder):
             return str(fault)
@@ -123,7 +126,7 @@ def disk_fault(settings: Settings) -> str | None:
 
 
 def artifacts_fault(settings: Settings) -> str | None:
-    """Return what is wrong with the artifact store; None when files can be written to it. The file that is written is removed."""
+    """Return why a probe file cannot be written to the artifact store, or None."""
     try:
         store = store_of(settings)
         if store.is_local:

@@ -1,4 +1,4 @@
-"""Ids, durations and log lines of requests."""
+"""Assign ids to requests, measure their durations and log them."""
 
 import re
 import time
@@ -15,12 +15,12 @@ log = logs.get_logger(__name__)
 REQUEST_ID = "X-Request-ID"
 GIVEN_ID = re.compile(r"[\w.:/+=-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Clients and orchestrators repeat these: they are logged at debug level.
+# Clients and orchestrators repeat these requests, so they are logged at debug level.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class RequestLog:
-    """Middleware that gives each request an id (the caller's `X-Request-ID` if valid), measures it, and logs it."""
+    """Middleware that measures and logs requests by id (the caller's `X-Request-ID` if valid)."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

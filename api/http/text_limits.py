@@ -1,7 +1,7 @@
-"""Texts and numbers of a request that no database, log or answer can hold, found before the request is parsed into a model.
+"""Find texts and numbers of a request that cannot be stored, logged or answered.
 
-A lone surrogate (half of a character, which JSON's escapes allow) has no UTF-8 form, a NUL is refused by PostgreSQL and by every file system, and
-neither NaN nor an infinity is JSON.
+The check comes before the request is parsed into a model. A lone surrogate (half of a character, which JSON escapes allow) has no UTF-8 form.
+PostgreSQL and file systems refuse NUL. NaN and infinities are not JSON.
 """
 
 import json
@@ -16,7 +16,7 @@ MAX_NESTING = 64
 MAX_TARGET_BYTES = 16 * 1024
 MAX_INTEGER = 2**63
 MAX_ERRORS = 10
-# The first control characters but the tab, DEL, and those that ISO 8859-1 has above: a header may hold none of them.
+# Characters that a header may not hold: C0 controls except the tab, DEL, and C1 controls.
 CONTROLS = {*range(9), *range(10, 32), *range(127, 160)}
 
 SURROGATE = "holds half of a character (a lone surrogate), which is no text"
@@ -25,12 +25,11 @@ ENCODING = "is not UTF-8"
 NUMBER = "is no finite number"
 
 
-class _NotFiniteError(ValueError):
-    """JSON has no NaN and no infinity."""
+class _NotFiniteError(ValueError): ...
 
 
 def wrong_in_head(path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[FieldError]:
-    """Return the errors of the address and the headers of a request, as they were sent."""
+    """Return the errors of the address and the headers of a request."""
     if len(path) + len(query) > MAX_TARGET_BYTES:
         return [FieldError(field="path", message=f"is longer than {MAX_TARGET_BYTES:,} bytes, with the query")]
     found = [("path", _wrong_bytes(unquote_to_bytes(path)))]
@@ -40,7 +39,7 @@ def wrong_in_head(path: bytes, query: bytes, headers: Iterable[tuple[bytes, byte
 
 
 def wrong_in_body(body: bytes) -> list[FieldError]:
-    """Return the errors of a JSON body. A body that is not JSON has none here: its parser reports it."""
+    """Return the errors of a JSON body; invalid JSON is left to the parser."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -71,7 +70,7 @@ def printable_path(path: tuple[str | int, ...]) -> str:
 
 
 def _wrong_values(content: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield every refused text and number of a JSON value with its path. Without recursion: the value may be nested arbitrarily deep."""
+    """Yield refused texts and numbers of a JSON value, of any depth, with their paths."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), content)]
     while waiting:
         path, value = waiting.pop()

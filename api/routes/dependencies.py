@@ -1,6 +1,6 @@
-"""What the endpoints are given: the engine, a session that reads, the settings, caches and processes of the application.
+"""Define the dependencies of endpoints: engine, session, settings, caches and processes.
 
-Dependencies that only hand something over are `async`: FastAPI would run each other one in a thread.
+Dependencies that only return a value are `async`, because FastAPI runs every other dependency in a thread.
 """
 
 from collections.abc import AsyncIterator
@@ -16,13 +16,13 @@ from interp.security.sandbox import Processes
 from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.listings.queries import MAX_LIMIT
 
-# Requests that read at a time, fewer than a pool has connections. A request returns to the threads several times while it holds a connection:
-# if there were more readers than connections, all threads could wait for a connection, while those who hold one wait for a thread.
+# Concurrent readers, fewer than the pool's connections. A request enters the thread pool several times while it holds a connection:
+# with more readers than connections, all threads could wait for a connection while the requests that hold one wait for a thread.
 READERS = 12
 
 
 def _state(name: str) -> Any:
-    """Return a dependency that hands over an attribute of the application's state."""
+    """Return a dependency on an attribute of the application's state."""
 
     async def read(request: Request) -> Any:
         return getattr(request.app.state, name)
@@ -41,7 +41,7 @@ CursorText = Annotated[str | None, Query(max_length=2000, description="`next_cur
 
 async def _reading(engine: Store, request: Request) -> AsyncIterator[Session]:
     async with request.app.state.readers:
-        # It takes a connection with its first statement, in the endpoint's thread; once it is closed, leaving does nothing.
+        # It takes a connection with its first statement, in the endpoint's thread. Once it is closed, the exit does nothing.
         with snapshot(engine) as session:
             try:
                 yield session
@@ -49,5 +49,5 @@ async def _reading(engine: Store, request: Request) -> AsyncIterator[Session]:
                 await run_sync(session.close)
 
 
-# Closed before the answer is sent: a client that reads slowly holds no connection.
+# Closed before the answer is sent, so that a slow client holds no connection.
 Reading = Annotated[Session, Depends(_reading, scope="function")]

@@ -1,4 +1,4 @@
-"""Dictionaries, and everything known of their features."""
+"""Routes of dictionaries and their features."""
 
 from typing import Annotated
 
@@ -23,19 +23,22 @@ FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
 
 @router.get("", responses=answers(EXAMPLES["dictionary_page"], 422))
 def list_dictionaries(session: Reading, cursor: CursorText = None, limit: Limit = 50) -> DictionaryPage:
-    """Every dictionary that a job has opened, the first one first."""
+    """List every dictionary that a job has opened, oldest first."""
     return dictionaries.dictionaries(session, cursor, limit)
 
 
 @router.get("/{dictionary}", responses=answers(EXAMPLES["dictionary"], 404, 422))
 def get_dictionary(session: Reading, dictionary: DictionaryReference) -> DictionaryAnswer:
-    """One dictionary, by id or by name, with the features of its current run by state."""
+    """Return a dictionary, by id or by name, with its current run's features by state."""
     return dictionaries.dictionary(session, dictionary)
 
 
 @router.get("/{dictionary}/features", tags=["features"], responses=answers(EXAMPLES["feature_page"], 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
-    """The features of one run of a dictionary, filtered and sorted by the figures of their best explanation. Without `run`, of its current run."""
+    """List the features of one run (by default the current run), filtered and sorted.
+
+    Filters and order use the figures of each feature's best explanation.
+    """
     return dictionaries.features(session, dictionary, filters)
 
 
@@ -48,9 +51,10 @@ def get_feature(
     run: Run = None,
     items: Annotated[bool, Query(description="Whether scores list every question and answer.")] = True,
 ) -> FeatureAnswer:
-    """Statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, promoted and suppressed tokens.
+    """Return everything stored of one feature in one run.
 
-    All of one run: of the dictionary's current one when none is named.
+    That is statistics, histogram, contexts with tokens and activations, explanations, scores with items, neighbours, and promoted and suppressed
+    tokens. Without `run`, the dictionary's current run is used.
     """
     return features.feature(session, vocabularies, dictionary, index, run, items)
 
@@ -59,6 +63,9 @@ def get_feature(
 def get_feature_provenance(
     session: Reading, vocabularies: Tokens, dictionary: DictionaryReference, index: FeatureIndex, run: Run = None
 ) -> ProvenanceAnswer:
-    """Where all that is said of a feature comes from: for each explanation prompts, raw replies, contexts, template, digest, seed and cost; for
-    each score its items and verdicts, prompts and replies by purpose, nulls, controls and cost."""
+    """Return the provenance of a feature's explanations and scores.
+
+    For each explanation: prompts, raw replies, contexts, template, digest, seed and cost. For each score: its items and verdicts, prompts and
+    replies by purpose, nulls, controls and cost.
+    """
     return provenance.provenance(session, vocabularies, dictionary, index, run)

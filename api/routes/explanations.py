@@ -1,4 +1,4 @@
-"""Explanations of any dictionary, with their scores: what exports read."""
+"""Routes of explanations of all dictionaries, with their scores. Exports read them."""
 
 from typing import Annotated
 
@@ -16,8 +16,8 @@ router = APIRouter(prefix="/v1/explanations", tags=["explanations"])
 
 @router.get("", responses=answers(EXAMPLES["explanation_page"], 404, 422))
 def list_explanations(session: Reading, filters: Annotated[ExplanationFilters, Query()]) -> ExplanationPage:
-    """Explanations with their scores (without the scores' items), and the reasons where there is no explanation.
+    """List explanations with their scores, or with the reason why one is missing.
 
-    Without `run` of current runs alone, one dictionary after another.
+    The scores' items are left out. Without `run` the current run of each dictionary is listed, one dictionary after another.
     """
     return reads.explanations(session, filters)

@@ -1,4 +1,4 @@
-"""Progress of jobs as server-sent events."""
+"""Stream the progress of jobs as server-sent events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,15 +15,15 @@ from interp.store.db.engine import Engine, snapshot
 
 POLL_SECONDS = 0.5
 RETRY_MILLISECONDS = 2000
-# Threads and connections that all streams together take from those that requests need.
+# The number of threads, and of connections, that all streams together may use.
 READERS = 4
-# These change with the clock: alone they make no event.
+# These change with time. A change of them alone sends no event.
 CLOCK: Any = {"eta": True, "stages": {"__all__": {"seconds", "eta_seconds"}}}
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """The progress of a job as JSON. `key` is what makes an event when it changes."""
+    """The progress of a job as JSON. A change of `key` sends an event."""
 
     text: str
     key: str
@@ -31,7 +31,7 @@ class JobState:
 
 
 class ProgressReader:
-    """Reads the progress of jobs, once at a time per job: streams that ask meanwhile share the read. Lives on the event loop."""
+    """Reads progress of jobs on the event loop; streams of one job share a read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -44,7 +44,7 @@ class ProgressReader:
         if task is None:
             task = self._reads[job_id] = asyncio.create_task(run_sync(self._read, job_id, limiter=self._readers))
             task.add_done_callback(lambda _: self._reads.pop(job_id))
-        # A client that goes away must not cancel the read of the others.
+        # A client that disconnects must not cancel the shared read.
         return await asyncio.shield(task)
 
     def _read(self, job_id: str) -> JobState:
@@ -54,9 +54,10 @@ class ProgressReader:
 
 
 async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
-    """Yield a `progress` event whenever the job has changed, and an `end` event when it is over. Each holds the whole state.
+    """Yield a `progress` event at every change of the job, and finally an `end` event.
 
-    A client that comes back needs no Last-Event-ID. Without `end` the server stopped: the client comes back after `retry`.
+    Each event holds the whole state, so a client that reconnects needs no Last-Event-ID. A stream that closes without `end` means that the server
+    stopped; the client reconnects after `retry`.
     """
     number, key = 0, ""
     while not is_stopping():
@@ -68,5 +69,5 @@ async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], 
         if state.is_over:
             yield ServerSentEvent(raw_data=state.text, event="end", id=str(number))
             return
-        # All streams wake at the same moments, so that those of one job share their reads.
+        # All streams wake at the same time, so that those of one job share their reads.
         await anyio.sleep(POLL_SECONDS - anyio.current_time() % POLL_SECONDS)

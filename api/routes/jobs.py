@@ -1,4 +1,4 @@
-"""Jobs: submission, estimates, progress, changes, usage, calls and webhook deliveries."""
+"""Routes of jobs: submission, estimates, progress, changes, usage, calls and webhook deliveries."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ NewJob = Annotated[JobSpec, Body(openapi_examples=EXAMPLES["job_specs"])]
 
 @router.post("/estimate", responses=answers(EXAMPLES["estimate"], 422, 503))
 def estimate_job(engine: Store, settings: Configured, processes: FileProcesses, spec: NewJob) -> EstimateAnswer:
-    """What a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
+    """Estimate a job's language model calls and cost; stores nothing and calls no model."""
     checked = admission.check_apart(admission.accept(spec, settings), processes, settings.preflight_wait_seconds)
     return admission.estimate_apart(checked, engine, processes, settings.preflight_wait_seconds)
 
@@ -53,10 +53,12 @@ def submit_job(
     spec: NewJob,
     idempotency_key: IdempotencyKey = None,
 ) -> JobAnswer:
-    """Submit a job. Everything that can be refused without opening a model is refused here, before anything is stored.
+    """Submit a job.
 
-    Where reading the job's files takes more than a second, the answer is a job that is `checking`: a worker continues, and the job is then queued,
-    or fails with the error that it would have been refused for.
+    Whatever can be checked without opening a model is checked before anything is stored, and a job that fails is refused.
+
+    If reading the job's files takes more than a second, the answer is a job with the status `checking`. A worker continues the checks. The job is
+    then queued, or fails with the error that would have refused it.
     """
     accepted = admission.accept(spec, settings)
     answer = _known(engine, accepted.spec, idempotency_key)
@@ -68,7 +70,7 @@ def submit_job(
 
 
 def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
-    """Return the job that was submitted with this key before, whatever endpoints and files are like by now."""
+    """Return the job submitted before with this key, without new checks."""
     if key is None:
         return None
     with snapshot(engine) as session:
@@ -79,7 +81,7 @@ def _known(engine: Store, spec: JobSpec, key: str | None) -> JobAnswer | None:
 def _checked(
     engine: Store, settings: Settings, endpoints: EndpointProbeCache, processes: Processes, accepted: admission.Accepted
 ) -> admission.AdmittedJob | None:
-    """Return the checked job; None where its files take longer to read than a request waits."""
+    """Return the checked job; None if reading its files takes longer than a request waits."""
     checked = admission.check_in_time(accepted, processes, settings.preflight_wait_seconds)
     admission.check_receiver(accepted.spec, settings)
     windows = admission.check_models(accepted, settings, endpoints)
@@ -97,26 +99,35 @@ def _store(engine: Store, accepted: admission.Accepted, checked: admission.Admit
 
 @router.get("", responses=answers(EXAMPLES["job_page"], 422))
 def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = None, cursor: CursorText = None, limit: Limit = 50) -> JobPage:
-    """All jobs, the newest first."""
+    """List all jobs, newest first."""
     return reads.jobs(session, status, cursor, limit)
 
 
 @router.get("/{job_id}", responses=answers(EXAMPLES["job"], 404, 422))
 def get_job(session: Reading, job_id: JobId) -> JobAnswer:
-    """One job: status, counts, progress by stage, times, spend, the reason of a pause, and in the end its summary or its error."""
+    """Return a job: status, counts, progress by stage, times, spend.
+
+    A paused job has the reason, a finished one its summary or error.
+    """
     return reads.job(session, job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(EXAMPLES["cancelled_job"], 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Cancel a job. Work stops between batches; what is stored stays. Cancelling twice changes nothing."""
+    """Cancel a job.
+
+    Work stops between batches, and stored results stay. Cancelling twice changes nothing.
+    """
     with transaction(engine) as session:
         return job_answer(session, jobs.cancel(session, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=answers(EXAMPLES["paused_job"], 404, 409, 422, status=202))
 def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Pause a job. Work stops between batches, and chunks are returned; resuming continues from there. Pausing twice changes nothing."""
+    """Pause a job.
+
+    Work stops between batches, and its chunks are returned to the queue. Resuming continues from there. Pausing twice changes nothing.
+    """
     with transaction(engine) as session:
         return job_answer(session, jobs.pause(session, job_id))
 
@@ -125,7 +136,10 @@ def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
 def resume_job(
     engine: Store, settings: Configured, job_id: JobId, change: Annotated[ResumeRequest | None, Body(openapi_examples=EXAMPLES["resumes"])] = None
 ) -> JobAnswer:
-    """Resume a paused job, with other caps if the body has them: caps that it does not name stay. Answers are kept, so nothing is paid twice."""
+    """Resume a paused job, with new caps if the body has them.
+
+    Caps that the body leaves out stay. Stored answers are reused, so nothing is paid twice.
+    """
     with transaction(engine) as session:
         caps = reads.caps_after(session, job_id, None if change is None else change.budget)
         answer = job_answer(session, jobs.resume(session, job_id, caps))
@@ -135,9 +149,10 @@ def resume_job(
 
 @router.post("/{job_id}/retry", status_code=202, responses=answers(EXAMPLES["job"], 404, 409, 422, status=202))
 def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
-    """Retry what failed of a job that runs, has failed or has completed. What is done stays; answered calls are not repeated.
+    """Retry the failed parts of a job that is running, failed or completed.
 
-    A failed merge is retried with the parts that were collected for it; where these are gone, they are collected again.
+    Finished work stays, and answered calls are not repeated. A failed merge is retried with the parts that were collected for it; if these were
+    deleted, they are collected again.
     """
     with transaction(engine) as session:
         answer = job_answer(session, jobs.retry(session, job_id))
@@ -147,32 +162,34 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
 
 @router.get("/{job_id}/webhook-deliveries", responses=answers(EXAMPLES["delivery_page"], 404, 422))
 def list_webhook_deliveries(session: Reading, job_id: JobId, cursor: CursorText = None, limit: Limit = 50) -> DeliveryPage:
-    """The job's events for its webhook with the attempts to deliver them, oldest first. Empty where the job names no webhook."""
+    """List the job's webhook events and delivery attempts, oldest first; empty without a webhook."""
     return reads.deliveries(session, job_id, cursor, limit)
 
 
 @router.get("/{job_id}/usage", responses=answers(EXAMPLES["usage"], 404, 422))
 def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
-    """What a job has asked of language models so far: calls, tokens, cost, latency and attempts by stage, purpose and model, and its budget."""
+    """Return a job's language model usage by stage, purpose and model, and its budget.
+
+    Usage is calls, tokens, cost, latency and attempts so far.
+    """
     return reads.usage_of(session, job_id)
 
 
 @router.get("/{job_id}/calls", responses=answers(EXAMPLES["call_page"], 404, 422))
 def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilters, Query()]) -> CallPage:
-    """Every call of a job to a language model. Prompts and replies are in the feature's provenance."""
+    """List a job's calls to language models; the feature's provenance has prompts and replies."""
     return reads.call_page(session, job_id, filters)
 
 
 def _notify(engine: Store, settings: Configured) -> None:
-    """Notify workers of chunks that are ready."""
-    # A process that only reads need not import Celery.
+    # Imported here, since a process that only reads does not need Celery.
     from workers.wakeup import notify
 
     notify(engine, settings)
 
 
 async def _known_job(request: Request, job_id: JobId) -> str:
-    """Return the job's id. Raises NotFoundError, while the answer can still be a problem document."""
+    """Return the job's id. Raises NotFoundError before the stream starts, as a problem document."""
     await request.app.state.progress.get(job_id)
     return job_id
 
@@ -184,7 +201,10 @@ EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
 async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
-    """Progress as server-sent events: `progress` whenever the job has changed, `end` when it is over. Each holds the whole state."""
+    """Stream a job's progress as server-sent events.
+
+    `progress` is sent at every change, `end` when the job has finished. Each event holds the whole state.
+    """
     state = request.app.state
     async for event in job_events.stream(state.progress, job_id, state.is_stopping):
         yield event

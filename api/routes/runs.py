@@ -1,4 +1,4 @@
-"""Runs: what was collected, and which run of a dictionary is its current one."""
+"""Routes of runs, and of the current run of a dictionary."""
 
 from typing import Annotated
 
@@ -25,25 +25,25 @@ Wanted = Annotated[CurrentRunRequest, Body(openapi_examples=EXAMPLES["current_ru
 
 @router.get("/runs", responses=answers(EXAMPLES["run_page"], 404, 422))
 def list_runs(session: Reading, dictionary: OfDictionary = None, cursor: CursorText = None, limit: Limit = 50) -> RunPage:
-    """The runs of a dictionary, or of all, the first one first."""
+    """List the runs of a dictionary, or of all dictionaries, oldest first."""
     return reads.runs(session, dictionary, cursor, limit)
 
 
 @router.get("/runs/{run_id}", responses=answers(EXAMPLES["run"], 404, 422))
 def get_run(session: Reading, run_id: RunId) -> RunAnswer:
-    """One run: its corpus, coverage and jobs, and all that decides its evidence."""
+    """Return one run: corpus, coverage, jobs, and all settings that determine its evidence."""
     return reads.run(session, run_id)
 
 
 @router.put("/dictionaries/{dictionary}/current-run", responses=answers(EXAMPLES["dictionary"], 404, 409, 422))
 def pin_current_run(engine: Store, dictionary: DictionaryReference, wanted: Wanted) -> DictionaryAnswer:
-    """Choose the run that listings of the dictionary show when they name none. It must have completed."""
+    """Pin a completed run as the dictionary's current one, which listings show by default."""
     with transaction(engine) as session:
         return reads.pin(session, dictionary, wanted.run)
 
 
 @router.delete("/dictionaries/{dictionary}/current-run", responses=answers(EXAMPLES["dictionary"], 404, 422))
 def unpin_current_run(engine: Store, dictionary: DictionaryReference) -> DictionaryAnswer:
-    """Leave the choice of the current run to the rule again. Asking twice changes nothing."""
+    """Unpin the dictionary's current run, so that it is chosen automatically again."""
     with transaction(engine) as session:
         return reads.unpin(session, dictionary)

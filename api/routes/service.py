@@ -1,4 +1,4 @@
-"""Health of the service, and the meaning of its problems."""
+"""Routes of the service: health, readiness, metrics and problems."""
 
 from http import HTTPStatus
 from typing import Any
@@ -20,14 +20,17 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/healthz", responses=answers(EXAMPLES["health"]))
 def get_health(request: Request) -> HealthStatus:
-    """The process answers."""
+    """Return `ok` as long as the process answers."""
     return HealthStatus(status="ok", version=request.app.version)
 
 
 @router.get("/readyz", responses=answers(EXAMPLES["readiness"]) | NOT_READY)
 def get_readiness(response: Response, request: Request) -> Readiness:
-    """The database answers and has the tables of this version: requests can be answered. The broker and the artifact store are checked, too:
-    without them jobs start late, or not at all, while everything can be read and submitted."""
+    """Return whether requests can be answered, with the result of each check.
+
+    The service is ready if the database answers and has the tables of this version. The broker and the artifact store are checked, too: without them
+    jobs start late or not at all, but everything can be read and submitted.
+    """
     health: HealthChecks = request.app.state.readiness
     ready, checks = health.states()
     if not ready:
@@ -37,7 +40,7 @@ def get_readiness(response: Response, request: Request) -> Readiness:
 
 @router.get("/metrics", include_in_schema=False)
 def get_metrics(request: Request) -> Response:
-    """Metrics for Prometheus, described in docs/metrics.md."""
+    """Return metrics for Prometheus, described in docs/metrics.md."""
     metrics: Metrics = request.app.state.metrics
     text, content_type = metrics.text(request.headers.get("accept", ""))
     return Response(text, media_type=content_type)
@@ -45,13 +48,13 @@ def get_metrics(request: Request) -> Response:
 
 @router.get("/problems", include_in_schema=False)
 def list_problem_kinds(request: Request) -> Any:
-    """Every problem that an answer or a job can name."""
+    """List every kind of problem of answers and jobs."""
     kinds = problems.kinds()
     return pages.problems_page(kinds) if pages.prefers_html(request.headers.get("accept", "")) else kinds
 
 
 @router.get("/problems/{code}", response_model=ProblemKind, responses=answers(EXAMPLES["problem_kind"], 404, 422))
 def get_problem_kind(request: Request, code: str) -> ProblemKind | Response:
-    """What a problem's `type` stands for: JSON for programs, a page for browsers."""
+    """Explain a problem's `type`, as JSON for programs or as a page for browsers."""
     kind = problems.kind(code)
     return pages.problem_page(kind) if pages.prefers_html(request.headers.get("accept", "")) else kind

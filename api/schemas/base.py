@@ -1,4 +1,4 @@
-"""What every answer has in common."""
+"""Base classes of all answers."""
 
 from typing import Any, Generic, Self, TypeVar
 
@@ -9,14 +9,14 @@ Item = TypeVar("Item")
 
 
 class ResponseModel(BaseModel):
-    """Base of every answer: built from rows and dataclasses by attribute."""
+    """Base of every answer, built from rows and dataclasses by attribute."""
 
-    # Built when it is first used: a command makes few of them.
+    # Validators are built at first use: a command uses few models.
     model_config = ConfigDict(from_attributes=True, defer_build=True)
 
     @classmethod
     def of(cls, source: object, **given: Any) -> Self:
-        """Return an answer of the given fields, and of the attributes of `source` that have the names of the other fields."""
+        """Return an answer from the given fields, with other fields from attributes of `source`."""
         read = {name: getattr(source, name) for name in cls.model_fields if name not in given and hasattr(source, name)}
         return cls.model_validate(read | given)
 

@@ -1,4 +1,4 @@
-"""Dictionaries, and features as listings show them."""
+"""Answers of dictionaries, and of features in listings."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from api.schemas.base import FeatureState, Page, ResponseModel
 
 
 class DictionaryAnswer(ResponseModel):
-    """One dictionary at one hook point of one subject. `states` counts the features of its current run."""
+    """A dictionary at a hook point of a subject; `states` counts its current run's features."""
 
     id: int
     name: str
@@ -32,9 +32,9 @@ class DictionaryPage(Page[DictionaryAnswer]):
 
 
 class FeatureSummary(ResponseModel):
-    """A feature as listings of one run show it, with its best explanation. All figures are of that explanation and one `scorer`.
+    """A feature of one run in a listing, with its best explanation.
 
-    docs/scores.md says which explanation is the best one. Figures are null where undefined.
+    All figures are of that explanation and one `scorer`, and null where undefined. docs/scores.md defines the best explanation.
     """
 
     index: int

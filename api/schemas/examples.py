@@ -1,4 +1,4 @@
-"""Examples of the OpenAPI document, by name."""
+"""Load the examples of the OpenAPI document by name."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Labels, with the scores that they earned."""
+"""Answers of explanations and their scores."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from api.schemas.base import Page, ResponseModel
 
 
 class ItemAnswer(ResponseModel):
-    """One question that a judge was asked. `prediction` is null where it failed or abstained, see `failure`."""
+    """One question to a judge; without an answer `prediction` is null, and `failure` says why."""
 
     context: str
     kind: str
@@ -27,7 +27,10 @@ class IntervalAnswer(ResponseModel):
 
 
 class NullAnswer(ResponseModel):
-    """The same items, answered with other features' explanations. `lift` is own minus null, on the items that both answered."""
+    """The same items' score with other features' explanations; `lift` is own minus null.
+
+    `lift` is taken on the items that both answered.
+    """
 
     value: float | None
     lift: float | None
@@ -49,7 +52,7 @@ class NullAnswer(ResponseModel):
 
 
 class ControlAnswer(ResponseModel):
-    """The same score under one control: `empty`, `baseline`, `repeat`, `judge_swap`, `gold`. docs/scores.md says what each value is."""
+    """The score under a control: `empty`, `baseline`, `repeat`, `judge_swap`, `gold` (docs/scores.md)."""
 
     name: str
     value: float | None
@@ -60,7 +63,7 @@ class ControlAnswer(ResponseModel):
 
 
 class ScoreAnswer(ResponseModel):
-    """One figure for one explanation. `value` is null with a `reason` where it is not defined; so is `interval`."""
+    """A figure of an explanation; an undefined `value` or `interval` is null, with a `reason`."""
 
     id: int
     scorer: str
@@ -84,7 +87,7 @@ class ScoreAnswer(ResponseModel):
 
 
 class ExplanationAnswer(ResponseModel):
-    """A label with its provenance, or the reason why there is none."""
+    """An explanation with its provenance, or the reason why there is none."""
 
     id: int
     dictionary: str

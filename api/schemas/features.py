@@ -1,4 +1,4 @@
-"""Everything known of one feature."""
+"""Answers of one feature."""
 
 from datetime import datetime
 from typing import Any
@@ -11,14 +11,14 @@ from api.schemas.explanations import ExplanationAnswer
 
 
 class SplitStatistics(ResponseModel):
-    """Windows of one split."""
+    """Window counts of one split."""
 
     windows_seen: int
     windows_active: int
 
 
 class StatisticsAnswer(ResponseModel):
-    """Exact counts over every token of the corpus; special tokens are counted nowhere."""
+    """Exact counts over all tokens of the corpus, without special tokens."""
 
     tokens_seen: int
     tokens_active: int
@@ -34,21 +34,21 @@ class StatisticsAnswer(ResponseModel):
 
 
 class HistogramAnswer(ResponseModel):
-    """Active tokens by activation: `counts[i]` lie from `edges[i]` to `edges[i + 1]`. Empty bins at both ends are left out."""
+    """Active tokens: `counts[i]` from `edges[i]` to `edges[i + 1]`, without empty bins at both ends."""
 
     edges: list[float]
     counts: list[int]
 
 
 class QuantileAnswer(ResponseModel):
-    """`share` of the active tokens lie below `activation`."""
+    """A quantile: `share` of the active tokens lie below `activation`."""
 
     share: float
     activation: float
 
 
 class ContextAnswer(ResponseModel):
-    """A window of tokens with the feature's activation at each. The token strings join to the text."""
+    """A window of tokens with the feature's activations. The token strings join to the text."""
 
     id: str = Field(description="Document and offset: the same window has the same id in any kind.")
     kind: str
@@ -63,7 +63,7 @@ class ContextAnswer(ResponseModel):
 
 
 class TokenEffectAnswer(ResponseModel):
-    """A vocabulary token, and how far the decoder direction moves its logit."""
+    """A vocabulary token, and the effect of the decoder direction on its logit."""
 
     token: str
     token_id: int
@@ -71,7 +71,7 @@ class TokenEffectAnswer(ResponseModel):
 
 
 class NeighbourAnswer(ResponseModel):
-    """Another feature of the dictionary, with the cosine of the two decoder directions and its label."""
+    """A similar feature, with its label and the cosine of the two decoder directions."""
 
     index: int
     cosine: float
@@ -80,7 +80,7 @@ class NeighbourAnswer(ResponseModel):
 
 
 class EvidenceAnswer(ResponseModel):
-    """What the evidence was gathered from, and how."""
+    """The source of the evidence, and the settings of its collection."""
 
     id: str
     tokens: int
@@ -90,7 +90,7 @@ class EvidenceAnswer(ResponseModel):
 
 
 class FeatureAnswer(FeatureSummary):
-    """Everything known of one feature."""
+    """Everything stored of one feature."""
 
     dictionary: str
     subject: str

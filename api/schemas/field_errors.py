@@ -1,4 +1,4 @@
-"""Errors of the fields of a request or of a job file, in words."""
+"""Describe errors of the fields of a request or of a job file."""
 
 from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
@@ -12,13 +12,13 @@ NAMES_SHOWN = 12
 
 
 def field_errors(errors: Sequence[Any], model: type[BaseModel] | None = None) -> list[FieldError]:
-    """Return Pydantic's errors by field. Errors of one union's branches are joined, because only one branch was meant.
+    """Return Pydantic's errors by field.
 
-    For an unknown field the message names fields of `model`.
+    Errors of one union's branches are joined, because only one branch was meant. For an unknown field the message names fields of `model`.
     """
     found: dict[str, list[str]] = {}
     for error in errors:
-        # Pydantic names the branch of a union in the location; a person looks for the field.
+        # Pydantic adds the branch of a union to the location; users need the field alone.
         where = ".".join(str(part) for part in error["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part)))
         messages = found.setdefault(where, [])
         message = _message(error, model)
@@ -28,7 +28,7 @@ def field_errors(errors: Sequence[Any], model: type[BaseModel] | None = None) ->
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """Return `Did you mean ...?` where a known name is similar, else the first known names."""
+    """Return `Did you mean ...?` for a similar known name, else the first known names."""
     near = get_close_matches(name, known, n=2, cutoff=0.6)
     if near:
         return f"Did you mean {' or '.join(near)}?"
@@ -45,7 +45,7 @@ def _message(error: Any, model: type[BaseModel] | None) -> str:
 
 
 def _names(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
-    """Return the fields of the models at a path. Parts that are no field (`body`, an index, a branch of a union) are skipped."""
+    """Return the fields of the models at a path, whose parts may be no field."""
     models = {model}
     for part in path:
         inner = {one for found in models if part in found.model_fields for one in _models_of(found.model_fields[part].annotation)}
@@ -54,7 +54,7 @@ def _names(model: type[BaseModel], path: Sequence[Any]) -> set[str]:
 
 
 def _models_of(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models within an annotation: of a union, a list, an annotated type."""
+    """Yield the models within an annotation, such as a union or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

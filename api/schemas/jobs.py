@@ -1,4 +1,4 @@
-"""Jobs: their spec, progress and budget."""
+"""Answers of jobs: spec, progress and budget."""
 
 from datetime import datetime
 from typing import Any
@@ -13,14 +13,14 @@ from interp.store.queue.progress import RequestCounts, StageProgress
 
 
 class SuffixAnswer(ResponseModel):
-    """Files of one suffix: how many, and how large together."""
+    """The number and total size of files of one suffix."""
 
     files: int
     bytes: int
 
 
 class CorpusAnswer(ResponseModel):
-    """The files that a corpus' path and patterns name, from their metadata. Submission lists a bounded number of entries."""
+    """The files that match the corpus' path and patterns, from metadata; at submission only some."""
 
     files: int
     bytes: int
@@ -30,7 +30,7 @@ class CorpusAnswer(ResponseModel):
 
 
 class AmountAnswer(ResponseModel):
-    """Calls, tokens (prompt and reply together) and dollars; null where there is no cap, or a price is unknown."""
+    """Calls, tokens (prompt and reply) and dollars; null without a cap or a price."""
 
     calls: int | None
     tokens: int | None
@@ -38,9 +38,10 @@ class AmountAnswer(ResponseModel):
 
 
 class BudgetAnswer(ResponseModel):
-    """A job's budget. What is left of a cap is cap - spent - unsettled - reserved, and it is never exceeded.
+    """A job's budget, whose caps are never exceeded.
 
-    `reserved` is set aside for calls in flight. `unsettled` was set aside by workers that died: those calls may have been billed.
+    The rest of a cap is cap - spent - unsettled - reserved. `reserved` is for calls in flight. `unsettled` was reserved by workers that died: those
+    calls may have been billed.
     """
 
     caps: AmountAnswer
@@ -50,7 +51,7 @@ class BudgetAnswer(ResponseModel):
 
 
 class Progress(ResponseModel):
-    """The progress of a job: the part that changes, and what the event stream sends."""
+    """The changing part of a job, which the event stream sends."""
 
     status: JobStatus
     request_counts: RequestCounts
@@ -70,7 +71,7 @@ class Progress(ResponseModel):
 
 
 class ControlComparison(ResponseModel):
-    """One scorer's medians over the features, of the job and of its random-weights control."""
+    """One scorer's medians over the features, of a job and of its random-weights control."""
 
     median: float | None
     random_median: float | None
@@ -79,9 +80,9 @@ class ControlComparison(ResponseModel):
 
 
 class ControlJob(ResponseModel):
-    """The same job on the same subject with random weights: a control of a model that has learned nothing.
+    """The control job: the same job on the subject with random weights.
 
-    `scores` compares the medians of this job with those of the control, per scorer; null until both are done.
+    `scores` compares the medians of this job with those of the control, per scorer. It is null until both have finished.
     """
 
     id: str
@@ -105,11 +106,11 @@ class JobAnswer(Progress):
 
 
 class JobPage(Page[JobAnswer]):
-    """One page of jobs, the newest first."""
+    """One page of jobs, newest first."""
 
 
 class ResumeRequest(ResponseModel):
-    """What to change before a paused job goes on. Caps that are given replace the old ones; null lifts a cap; the rest stays."""
+    """Changes to a resumed job: given caps replace old ones, null removes a cap."""
 
     model_config = ConfigDict(extra="forbid", defer_build=False)
 
@@ -117,7 +118,7 @@ class ResumeRequest(ResponseModel):
 
 
 class DeliveryAnswer(ResponseModel):
-    """One event of a job, and the attempts to deliver it to the job's webhook. `next_attempt_at` is null once it was delivered or given up."""
+    """A webhook event and its delivery attempts; `next_attempt_at` is null once delivered or given up."""
 
     id: str = Field(description="The `webhook-id` of every attempt: a receiver that has seen it may ignore it.")
     event: str

@@ -1,4 +1,4 @@
-"""Where everything said of one feature comes from: every prompt and every reply."""
+"""Answers of the provenance of one feature, with every prompt and reply."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from api.schemas.features import ContextAnswer, EvidenceAnswer
 
 
 class CallProvenance(ResponseModel):
-    """One question and its answer, whole. `purpose` is what the explainer or scorer used it for."""
+    """One call with its full prompt and reply; `purpose` is the explainer's or scorer's."""
 
     key: str
     purpose: str
@@ -31,7 +31,7 @@ class CallProvenance(ResponseModel):
 
 
 class SpendAnswer(ResponseModel):
-    """What a list of calls took. `cost_usd` is null where any call's price is unknown."""
+    """Tokens and cost of some calls; `cost_usd` is null if any price is unknown."""
 
     calls: int
     prompt_tokens: int
@@ -40,7 +40,7 @@ class SpendAnswer(ResponseModel):
 
 
 class NullProvenance(ResponseModel):
-    """A borrowed explanation: whose it is, its words, and its figure on the same items."""
+    """A null's borrowed explanation: its feature, its text, its figure on the same items."""
 
     index: int
     text: str | None
@@ -48,7 +48,7 @@ class NullProvenance(ResponseModel):
 
 
 class NullExclusion(ResponseModel):
-    """Features left out of the nulls: their decoder directions are so like the feature's own that their explanations may hold for it."""
+    """Features left out of the nulls, since explanations of similar decoder directions may hold here."""
 
     min_cosine: float = Field(description="Features of at least this decoder cosine are left out.")
     indices: list[int] = Field(description="Those features, among the nearest ones that the evidence lists.")
@@ -56,7 +56,7 @@ class NullExclusion(ResponseModel):
 
 
 class ScoreProvenance(ResponseModel):
-    """One score, with every item, verdict, prompt and reply behind it."""
+    """A score with all items, verdicts, prompts and replies."""
 
     score: ScoreAnswer
     nulls: list[NullProvenance]
@@ -66,7 +66,7 @@ class ScoreProvenance(ResponseModel):
 
 
 class ExplanationProvenance(ResponseModel):
-    """One explanation, with every prompt and reply behind it, the contexts that it was made from, and its scores."""
+    """An explanation with its prompts, replies, contexts and scores."""
 
     explanation: ExplanationAnswer
     whole_text: str | None = Field(description="All that the explanation says, as a judge reads it: of a rule every value of its sets, and a legend.")
@@ -81,7 +81,7 @@ class ExplanationProvenance(ResponseModel):
 
 
 class ProvenanceAnswer(ResponseModel):
-    """Where everything said of one feature comes from."""
+    """The provenance of all explanations and scores of one feature."""
 
     dictionary: str
     index: int

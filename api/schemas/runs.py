@@ -1,4 +1,4 @@
-"""Runs: what was collected, from what, and by which jobs."""
+"""Answers of runs: evidence, sources and jobs."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -20,7 +20,7 @@ class RunJob(ResponseModel):
 
 
 class RunAnswer(ResponseModel):
-    """One collection: a dictionary of a subject, a corpus and collection settings."""
+    """A run: a dictionary of a subject, a corpus and collection settings."""
 
     id: int
     name: str = Field(description="The run's address: the dictionary's name and the run's number.")
@@ -53,7 +53,7 @@ class RunPage(Page[RunAnswer]):
 
 
 class CurrentRunRequest(ResponseModel):
-    """Which run is to be the dictionary's current one."""
+    """The run to pin as the dictionary's current one."""
 
     model_config = ConfigDict(extra="forbid", defer_build=False)
 

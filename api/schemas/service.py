@@ -1,4 +1,4 @@
-"""The service's own health, and its problems."""
+"""Answers of the service's health, and problem documents."""
 
 from typing import Any
 
@@ -13,21 +13,21 @@ class HealthStatus(ResponseModel):
 
 
 class Readiness(ResponseModel):
-    """`checks` says of each thing the service needs `ok`, or what is wrong with it."""
+    """The readiness of the service. `checks` has `ok` or a fault for each dependency."""
 
     ready: bool
     checks: dict[str, str]
 
 
 class FieldError(ResponseModel):
-    """One field of a request that cannot be read."""
+    """An invalid field of a request."""
 
     field: str = Field(description="Where it stands: `body.collection.window`, `query.limit`.")
     message: str
 
 
 class Problem(ResponseModel):
-    """An RFC 9457 problem document. `code` is stable; `type` is where the server explains it."""
+    """An RFC 9457 problem document. `code` is stable; the server explains it at `type`."""
 
     type: str
     title: str
@@ -42,7 +42,7 @@ class Problem(ResponseModel):
 
 
 class ProblemKind(ResponseModel):
-    """What a problem's `type` stands for."""
+    """The explanation of a problem's `type`."""
 
     code: str
     title: str

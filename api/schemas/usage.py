@@ -1,4 +1,4 @@
-"""Estimates and usage of language models."""
+"""Answers of estimates and usage of language models."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,7 +12,7 @@ from interp.domain.lifecycle import Stage
 
 
 class EstimateRow(ResponseModel):
-    """What one purpose of one stage will take. `cost_usd` is null where the price is unknown, with the reason in `why`."""
+    """The estimate of one purpose; `cost_usd` is null at an unknown price, see `why`."""
 
     stage: Stage
     purpose: str = Field(description="The explainer's or scorer's name, and what part of it: `detection/null`.")
@@ -35,7 +35,7 @@ class EstimateTotal(ResponseModel):
 
 
 class EstimateAnswer(ResponseModel):
-    """What a job would ask of its language models. Nothing was stored, and no model was asked."""
+    """The estimated language model calls of a job; nothing is stored or called."""
 
     basis: Literal["evidence", "settings"] = Field(
         description="`evidence`: the job's own prompts, made from what was collected already. `settings`: prompts of the same sizes over drawn text."
@@ -56,7 +56,7 @@ class EstimateAnswer(ResponseModel):
 
 
 class UsageRow(ResponseModel):
-    """The calls of one purpose to one model. Seconds are of one whole call, all its attempts and waits included."""
+    """The calls of one purpose to one model; seconds include all attempts and waits."""
 
     stage: str
     purpose: str
@@ -77,7 +77,7 @@ class UsageRow(ResponseModel):
 
 
 class UsageTotal(ResponseModel):
-    """All rows together."""
+    """The sum of all rows."""
 
     calls: int
     answered: int
@@ -90,7 +90,7 @@ class UsageTotal(ResponseModel):
 
 
 class UsageAnswer(ResponseModel):
-    """What a job has asked of language models so far. Answers from the cache cost nothing and are in no row."""
+    """A job's language model usage so far, without answers from the cache, which cost nothing."""
 
     job: str
     total: UsageTotal
@@ -99,7 +99,7 @@ class UsageAnswer(ResponseModel):
 
 
 class CallAnswer(ResponseModel):
-    """One question that went out, however many attempts it took."""
+    """One call to a language model, with all its attempts."""
 
     id: int
     key: str = Field(description="What decides the answer, as a digest: the same question has the same key in any job.")
