@@ -1,4 +1,4 @@
-"""Identities of evidence: two jobs with the same evidence id may share evidence. Reads files, and no model."""
+"""Identities of evidence, from files: jobs with equal evidence ids may share evidence."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of
 from interp.subject.tokenizer_file import TokenizerFile
 
-# Of what collection makes of subject, dictionary and text. 2: firing levels, left context. 3: one near miss per document.
+# Version of collection. 2: firing levels, left context. 3: one near miss per document.
 COLLECTION_VERSION = 3
-# Of how a hook point's tensor is found in a model: since 2 by the identities of the residual stream.
+# Version of the search for a hook point's tensor in a model. 2: by the identities of the residual stream.
 HOOKS = 2
 
 
 def corpus_digest(spec: CorpusSpec) -> str:
-    """Digest the distinct texts, whatever their files are called."""
+    """Return a digest of the distinct texts, independent of file names."""
     return index(spec).digest
 
 
 def models_identity(spec: JobSpec) -> dict[str, Any]:
-    """Return the part of an evidence's identity that its models decide: subject and dictionary, at a hook point."""
+    """Return the models' part of an evidence's identity: subject and dictionary, at a hook point."""
     shape = ModelShape.from_config(read_config(spec.subject))
     return {
         "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend, "hooks": HOOKS},
@@ -34,15 +34,15 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
 
 
 def models_key(identity: dict[str, Any]) -> str:
-    """Return the key of the models that a worker needs for evidence of this identity, or of these models' identity alone."""
+    """Return the key of a worker's models, by the identity of evidence or of models."""
     return digest_of({name: identity[name] for name in ("subject", "dictionary", "hook_point")})
 
 
 def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = False, tokenizer: TokenizerFile | None = None) -> dict[str, Any]:
-    """Return the identity of the evidence that a job needs. `corpus` is the digest of its texts; None where they are not read yet.
+    """Return the identity of a job's evidence; `corpus` is its texts' digest, if known.
 
-    The BOS is AutoTokenizer's with `library`, else that of the files alone. The features asked for, explainers and scorers are no part of
-    it, nor device, batch and shard size. `tokenizer` saves reading tokenizer.json again.
+    The BOS is AutoTokenizer's with `library`, else that of the files. Features, explainers, scorers, device, batch size and shard size are not part
+    of the identity. `tokenizer` saves reading tokenizer.json again.
     """
     positions = header_of(spec.dictionary).positions
     return models_identity(spec) | {
@@ -57,6 +57,6 @@ def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = Fals
 
 
 def evidence_id(spec: JobSpec, corpus: CorpusIndex | None = None, *, library: bool = False) -> tuple[str, dict[str, Any]]:
-    """Return the digest of the evidence that a job needs, and its identity. `corpus` saves reading the texts again."""
+    """Return the digest and identity of a job's evidence; `corpus` saves reading the texts."""
     identity = evidence_identity(spec, (corpus or index(spec.corpus)).digest, library=library)
     return digest_of(identity), identity

@@ -1,4 +1,4 @@
-"""The tree by which many partial results are merged, so that no step reads more than a bounded number. Pure."""
+"""Tree of merges of partial results, in which each step reads a bounded number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class MergeTree:
-    """`steps[k]` are the inputs of step k; `top` are the parts that remain, `fan_in` at most.
+    """Inputs of each step (`steps[k]`), and the at most `fan_in` remaining parts (`top`).
 
     The inputs of a step are all leaves or all steps, and adjacent: all between the first and the last of them are inputs, too.
     """
@@ -33,8 +33,8 @@ class _Node:
 def merge_tree(leaves: int, fan_in: int) -> MergeTree:
     """Return the tree over leaves 0 to `leaves - 1`, each level spread evenly.
 
-    Steps are numbered in the order in which they can be taken when leaves come in their order. So workers that take the lowest number first need
-    room for `fan_in` parts per level of the tree, whatever the number of leaves.
+    Steps are numbered in the order in which they become possible when leaves come in order. So workers that take the lowest number first store at
+    most `fan_in` parts per level of the tree, whatever the number of leaves.
     """
     level = [_Node(leaf, 0) for leaf in range(leaves)]
     nodes: list[_Node] = []
@@ -53,6 +53,6 @@ def merge_tree(leaves: int, fan_in: int) -> MergeTree:
 
 
 def _evenly(nodes: Sequence[_Node], groups: int) -> list[Sequence[_Node]]:
-    """Adjacent groups whose sizes differ by one at most."""
+    """Return adjacent groups whose sizes differ by at most one."""
     edges = [len(nodes) * group // groups for group in range(groups + 1)]
     return [nodes[edges[group] : edges[group + 1]] for group in range(groups)]

@@ -1,4 +1,4 @@
-"""The language models that a job asks, and the abilities that they need: from the spec alone."""
+"""Language models that a job uses, and the abilities that they need, from the spec."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from interp.llm.client import reach_of
 from interp.score import registry as scorers
 from interp.score.base import OWN_CONTROLS, LlmScorer
 
-# Fields of a request body that carry keys: a job is stored and shown, so none may stand in one.
+# Fields of a request body that carry keys. A job is stored and shown, so it may hold none.
 SECRETS = ("api_key", "apikey", "api-key", "authorization", "secret", "password", "bearer", "credential", "cookie", "headers")
 NO_MODEL = "The job names none: models.{role} is not set."
 SET_MODEL = 'Add "models": {{"{role}": {{"model": "..."}}}} to the job. Without base_url it is asked for at the server\'s endpoint, {url}.'
@@ -21,7 +21,7 @@ SET_MODEL = 'Add "models": {{"{role}": {{"model": "..."}}}} to the job. Without 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One model that a part of the job asks. `by` names the part in messages."""
+    """One model that a part of the job uses; `by` names the part in messages."""
 
     role: str
     by: str
@@ -29,19 +29,19 @@ class Need:
 
 
 def needs_of(spec: JobSpec) -> list[Need]:
-    """Return every model that the job asks, and the part that asks it. Raises InputError on an unknown name, and what the registries raise."""
+    """Return each model that the job uses and its part; raises InputError."""
     return [_with_logprobs(spec, need) for need in (*_of_explainers(spec), *_of_scorers(spec))]
 
 
 def _with_logprobs(spec: JobSpec, need: Need) -> Need:
-    """Require log-probabilities of a model whose settings promise them."""
+    """Require log-probabilities of a model whose settings claim them."""
     model: ModelSpec | None = getattr(spec.models, need.role)
     promised = model is not None and model.logprobs and need.role != "embedding"
     return replace(need, abilities=need.abilities | {Ability.LOGPROBS}) if promised else need
 
 
 def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> None:
-    """Raise InputError where the job does not name a model that it asks, or wants a control that no scorer makes."""
+    """Raise InputError for an unnamed model, or a control that no scorer supports."""
     for need in needs:
         if getattr(spec.models, need.role) is None:
             raise InputError(
@@ -68,7 +68,7 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
 
 
 def check_no_secrets(spec: JobSpec) -> None:
-    """Raise InputError where a model's settings hold what looks like a key. The message names the field and never its content."""
+    """Raise InputError, which names the field only, for a likely key in a model's settings."""
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)
         if model is None:
@@ -81,7 +81,7 @@ def check_no_secrets(spec: JobSpec) -> None:
 
 
 def check_endpoints(spec: JobSpec, settings: Settings) -> None:
-    """Raise EndpointRefused where a model is at an endpoint that no setting names, and EndpointUnreachable where its base URL cannot be read."""
+    """Raise EndpointRefused for endpoints outside the settings, EndpointUnreachable for invalid base URLs."""
     guard = settings.llm_guard()
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)
@@ -90,7 +90,7 @@ def check_endpoints(spec: JobSpec, settings: Settings) -> None:
 
 
 def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
-    """The spec with every model's base URL written out, so that the job stays what it is when the server's own endpoint changes."""
+    """Return the spec with all base URLs, independent of changes of the server's endpoint."""
 
     def whole(model: ModelSpec | None) -> ModelSpec | None:
         return None if model is None else model.model_copy(update={"base_url": (model.base_url or settings.llm_base_url).rstrip("/")})
@@ -128,7 +128,7 @@ def _carries_secret(url: str) -> bool:
 
 
 def _names(value: object) -> Iterator[str]:
-    """Every field name in a JSON value, at any depth."""
+    """Yield all field names in a JSON value, at any depth."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield str(name)

@@ -1,4 +1,4 @@
-"""Plan a job's chunks from its spec and the facts. Pure: no store, no model, no clock.
+"""Plan of a job's chunks from its spec and facts, without store, model and clock.
 
 The stages, and what each chunk waits for:
 
@@ -8,15 +8,15 @@ The stages, and what each chunk waits for:
                 -> explain (by feature range, waits for its own merge) -> score (by feature range, waits for all of explain)
                 -> summarise (1, waits for all of score)
 
-Features with evidence skip to explain; when all have some, no model is loaded.
+Features with evidence skip to explain; when all have evidence, no model is loaded.
 
 **Memory.** A worker holds the state of one group: some 50 kB per feature (`interp.collect.memory`). A group is all features, unless they exceed the
 memory of workers; then each group streams the whole corpus again. Merging takes a bounded number of features at a time.
 
-**Storage.** A part holds 8 kB a feature of its group with the default settings: 8 GB a shard for a million features. A combine chunk removes what it
-read, and chunks are numbered so that workers, who take the lowest number first, combine as soon as they can and come to a group after the one
-before it. So there lie at once, whatever the number of shards: `fan_in` parts a level of the tree and one a worker, of the group in work, and one
-part of each group that waits for its merges: all features once at most.
+**Storage.** A part has 8 kB per feature of its group with the default settings: 8 GB per shard for a million features. A combine chunk removes its
+inputs. Workers take the lowest number first, and chunks are numbered so that they combine as soon as possible and finish a group before the next. So
+storage does not grow with the number of shards: it holds `fan_in` parts per level of the current group's tree and one per worker, and one part of
+each group that waits for its merges (all features once at most).
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,10 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """A chunk to write. `units` are tokens for collect, features for what follows; `waits_for` is `stage`, `stage:number` or `stage:first-last`."""
+    """A chunk to write, with its inputs, size and predecessors.
+
+    `units` are tokens for collect, features for later stages; `waits_for` is `stage`, `stage:number` or `stage:first-last`.
+    """
 
     stage: Stage
     number: int
@@ -42,7 +45,7 @@ class ChunkPlan:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Documents `start` to `stop` (exclusive) of a tokenised corpus, and how many tokens they hold."""
+    """Documents `start` to `stop` (exclusive) of a tokenised corpus, and their number of tokens."""
 
     start: int
     stop: int
@@ -51,10 +54,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many features a chunk has at most, and how many parts one reads.
+    """Largest numbers of features per chunk, and of parts that one reads.
 
-    `score` is `explain` by default: they differ where the calls of one stage go in batches, which want many. `collect` is all features by default:
-    fewer where a worker cannot hold the state of all.
+    `score` is `explain` by default; they differ where one stage's calls go in batches, which need many. `collect` is all features by default, or as
+    many as a worker can hold.
     """
 
     merge: int
@@ -65,12 +68,12 @@ class Sizes:
 
 
 def count(ranges: Iterable[Range]) -> int:
-    """Return how many features half-open ranges hold."""
+    """Return the number of features in half-open ranges."""
     return sum(stop - start for start, stop in ranges)
 
 
 def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
-    """Return `ranges` without `holes`. Both are sorted, disjoint and half-open; so is the result."""
+    """Return `ranges` without `holes`; all are sorted, disjoint and half-open."""
     left: list[Range] = []
     pending = iter(holes)
     hole = next(pending, None)
@@ -102,7 +105,7 @@ def ranges_of(features: Iterable[int]) -> list[Range]:
 
 
 def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
-    """Return groups of ranges that hold `size` features each (the last may hold fewer), in order."""
+    """Return groups of ranges with `size` features each (the last: at most), in order."""
     groups: list[list[Range]] = [[]]
     room = size
     for start, stop in ranges:
@@ -117,7 +120,7 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     return groups if groups[-1] else groups[:-1]
 
 
-# Prepare reads, loads and calibrates: its progress is counted in percent.
+# Prepare reads, loads and calibrates; its progress is counted in percent.
 PREPARE_UNITS = 100
 
 
@@ -127,7 +130,7 @@ def plan_check() -> ChunkPlan:
 
 
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
-    """Return the first chunk of every job whose files were checked, which plans the rest. `fingerprint` is the corpus' at submission."""
+    """Return the chunk that plans the others; `fingerprint` is the corpus' at submission."""
     return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
 
 
@@ -155,10 +158,10 @@ def plan(
 
 
 def _gather(missing: Sequence[Range], shards: Sequence[Shard], corpus: str | None, sizes: Sizes) -> list[ChunkPlan]:
-    """The chunks that make evidence, group after group of features: collect, the tree of combine chunks, then merge.
+    """Return the chunks that make evidence per group: collect, combine (a tree), merge.
 
-    A combine or merge chunk's `inputs` are the chunks whose parts it reads, as (stage, number); `first` is where a merge chunk's features begin
-    among those of its group: the row of the parts.
+    A combine or merge chunk's `inputs` are the chunks whose parts it reads, as (stage, number). `first` is the offset of a merge chunk's features in
+    its group: the row of the parts.
     """
     tree = merge_tree(len(shards), sizes.fan_in)
     collect: list[ChunkPlan] = []
@@ -182,7 +185,7 @@ def _gather(missing: Sequence[Range], shards: Sequence[Shard], corpus: str | Non
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The first numbers of a group's chunks among all of their stage."""
+    """First numbers of a group's chunks among all of their stage."""
 
     collect: int
     combine: int
@@ -192,13 +195,13 @@ class _Parts:
 
 
 def _all_of(inputs: Sequence[tuple[Stage, int]]) -> str:
-    """What a chunk with these inputs waits for. All chunks between them are inputs of the inputs."""
+    """Return the `waits_for` of these inputs; chunks between them are inputs, too."""
     (stage, first), (_, last) = inputs[0], inputs[-1]
     return f"{stage}:{first}" if first == last else f"{stage}:{first}-{last}"
 
 
 def _groups(features: Sequence[Range], size: int | None) -> list[list[Range]]:
-    """Groups of at most `size` features, as even as possible; one group when there is no limit."""
+    """Return groups of at most `size` features, as even as possible; one without a limit."""
     total = count(features)
     if size is None or total <= size:
         return [list(features)] if total else []

@@ -1,4 +1,4 @@
-"""The preflight of a job: all reasons to refuse it that files alone give, without opening a model and without torch."""
+"""Preflight of a job: all reasons to refuse it by its files, without torch."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 
-# What submission reads of a corpus at most: all of a small one, the beginnings of some files of a large one. A worker reads the rest.
+# Limits of a submission's reading: all of a small corpus, the beginnings of some files of a large one. A worker reads the rest.
 READ_BYTES = 4 << 20
 READ_FILES = 2000
 CHECKED_FILES = 64
-# Numbers of the largest dictionary that submission converts to check its shapes; a worker converts larger ones.
+# Size of the largest dictionary that a submission converts to check its shapes; a worker converts larger ones.
 CONVERTED_NUMBERS = 1 << 24
-# Time and bytes of the search for numbers that are not finite; a worker searches all.
+# Limits of the search for numbers that are not finite; a worker searches all.
 FINITE_SECONDS, FINITE_BYTES = 20.0, 16 << 30
-# Entries of the corpus' folders that submission lists.
+# Entries of the corpus' folders that a submission lists.
 MOST_ENTRIES = 20_000
 
 
@@ -42,9 +42,9 @@ MOST_ENTRIES = 20_000
 class Preflight:
     """A job that can start, and the facts of its files.
 
-    `n_features` is the dictionary's size, `wanted` the half-open ranges of it that the job asks for. `evidence_id` and `identity` are those of
+    `n_features` is the dictionary's size, `wanted` the half-open ranges of the job's features. `evidence_id` and `identity` are those of
     `interp.planning.fingerprint.evidence_id`. A corpus too large to be read here has no `documents`, no id yet, and no digest in the identity.
-    `corpus` sums up the files that will be read, and `fingerprint` tells whether they change (None: too many to look at).
+    `corpus` is a summary of its files, and `fingerprint` detects changes of them (None: too many files).
     """
 
     n_features: int
@@ -64,18 +64,18 @@ class Preflight:
 
 
 def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None = None) -> Preflight:
-    """Check a job by its files inside `roots` (by default this process's), as far as `allowance` allows.
+    """Check a job by its files inside `roots`, within the limits of `allowance`.
 
-    Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, ReadingTooLong, FileMissing, SubjectError,
-    HookPointUnknown, TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, WidthMismatch,
-    FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall, TextUndecodable.
+    By default the roots are this process's. Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, ReadingTooLong,
+    FileMissing, SubjectError, HookPointUnknown, TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite,
+    WidthMismatch, FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall, TextUndecodable.
     """
     with allowed_files.within(roots or allowed_files.current()), allowed_files.allowing(allowance):
         return _check(spec)
 
 
 def named(spec: JobSpec, facts: Preflight) -> JobSpec:
-    """Return the spec with its dictionary's name, where the random-weights control makes another job of it."""
+    """Return the spec with its dictionary's name, which the random-weights control needs."""
     if "random_weights" not in spec.controls:
         return spec
     return spec.model_copy(update={"dictionary": spec.dictionary.model_copy(update={"name": facts.dictionary_name})})
@@ -99,7 +99,7 @@ def _check(spec: JobSpec) -> Preflight:
     check_folder(spec.subject)
     weights = read_headers(spec.subject)
     check_described(shape, weights)
-    # The worker that loads the numbers checks the rest.
+    # The worker that loads the weights checks the rest.
     with suppress(ReadingTooLongError), allowed_files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
         check_finite(reading.tensors, header.files[0])
         for path, tensors in weights.items():
@@ -131,7 +131,7 @@ def _check(spec: JobSpec) -> Preflight:
 
 
 def _read_corpus(spec: CorpusSpec, listing: CorpusListing) -> CorpusIndex | None:
-    """Read and check a small corpus; of a large one check the beginnings of some files, and return None.
+    """Return a small corpus, checked; check a few beginnings of a large one (None).
 
     Raises CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable.
     """
@@ -181,7 +181,7 @@ def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) 
 
 
 def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:
-    """Return the half-open ranges of features that a job asks for. Raises FeatureOutOfRange."""
+    """Return the half-open ranges of a job's features; raises FeatureOutOfRange."""
     ranges = spec.feature_ranges() or [(0, n_features)]
     if ranges[-1][1] > n_features:
         raise FeatureOutOfRangeError(
@@ -195,7 +195,7 @@ def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class PreflightRequest:
-    """A job with absolute paths, the roots that it may read, and limits on time and bytes."""
+    """A job with absolute paths, its allowed roots, and limits on time and bytes."""
 
     spec: JobSpec
     roots: Roots

@@ -1,4 +1,4 @@
-"""Plan which chunks of a job are opened again when what failed is retried. Pure."""
+"""Plan of the chunks of a job that are opened again by a retry."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -9,10 +9,10 @@ from interp.domain.errors import ArtifactMissingError, BlobCorruptError
 from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Stage
 from interp.planning.plan import Range
 
-# Stages in which a chunk may fail without its job: its features are counted as failed, and the job goes on.
+# Stages in which a chunk may fail without its job: its features are counted as failed, and the job continues.
 EXPENDABLE = frozenset({Stage.MERGE, Stage.EXPLAIN, Stage.SCORE})
-# Stages that write partial evidence, which is kept until all of it is merged (`retention.needs_partials`), stages that read it, and the errors of
-# those when it is gone.
+# Stages that write partial evidence, which is kept until it is all merged (`retention.needs_partials`), stages that read it, and the errors of
+# those when it is missing.
 PARTIAL = frozenset({Stage.COLLECT, Stage.COMBINE})
 READERS = frozenset({Stage.COMBINE, Stage.MERGE})
 LOST = frozenset({ArtifactMissingError.code, BlobCorruptError.code})
@@ -20,7 +20,7 @@ LOST = frozenset({ArtifactMissingError.code, BlobCorruptError.code})
 
 @dataclass(frozen=True, slots=True)
 class ChunkState:
-    """A chunk's state. `failed` counts the features (or scores) of a chunk that is done that have no good result; `error` is its error's code."""
+    """A chunk's state; `failed` counts features (or scores) without a good result."""
 
     id: str
     stage: Stage
@@ -35,7 +35,7 @@ class ChunkState:
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """Ids of chunks that become ready, ids of those that wait again, and how many features no longer count as failed."""
+    """Ids of chunks that become ready or wait, and the number of features to count anew."""
 
     ready: list[str]
     waiting: list[str]
@@ -43,9 +43,9 @@ class Reopening:
 
 
 def reopening(chunks: Sequence[ChunkState]) -> Reopening:
-    """Return what to retry: chunks that failed, were cancelled with their job, or are done with failures, and chunks that depend on them.
+    """Return the chunks to retry: failed, cancelled, with failures, or dependent on these.
 
-    Merges read the partial evidence that is kept. It is collected again only where a chunk that reads it found it gone.
+    Merges read the stored partial evidence. It is collected again only where a chunk that reads it found it missing.
     """
     again = {chunk.id: chunk for chunk in chunks if _needs_retry(chunk)}
     if any(chunk.stage in READERS and chunk.error in LOST for chunk in again.values()):
@@ -67,7 +67,7 @@ def reopening(chunks: Sequence[ChunkState]) -> Reopening:
 
 
 def _is_open(waits_for: str, open_numbers: Mapping[str, set[int]]) -> bool:
-    """Whether `stage`, `stage:number` or `stage:first-last` has an open chunk."""
+    """Return whether `stage`, `stage:number` or `stage:first-last` has an open chunk."""
     stage, _, place = waits_for.partition(":")
     numbers = open_numbers.get(stage, set())
     first, _, last = place.partition("-")
@@ -79,13 +79,13 @@ def _needs_retry(chunk: ChunkState) -> bool:
 
 
 def _failed_features(chunk: ChunkState) -> int:
-    """How many features the end of this chunk has counted as failed."""
+    """Return the number of features that this chunk has counted as failed."""
     if chunk.status == ChunkStatus.FAILED and chunk.stage in EXPENDABLE:
         return chunk.units
     return chunk.failed if chunk.status == ChunkStatus.DONE and chunk.stage == Stage.EXPLAIN else 0
 
 
 def _overlap(some: Iterable[Range], others: Sequence[Range]) -> bool:
-    """Whether half-open ranges have a feature in common; `others` ascending and disjoint."""
+    """Return whether half-open ranges share a feature; `others` are ascending and disjoint."""
     places = ((start, bisect_left(others, (stop, stop))) for start, stop in some)
     return any(place > 0 and others[place - 1][1] > start for start, place in places)

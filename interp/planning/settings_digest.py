@@ -1,4 +1,4 @@
-"""Compute settings digests: which explanations and scores are the same, so that a second job does not make them again."""
+"""Settings digests of explanations and scores, by which later jobs reuse them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +11,13 @@ from interp.llm.cache_key import settings_of, shown_url
 from interp.score import registry as scorers
 from interp.score.base import OWN_CONTROLS, LlmScorer, Scorer
 
-# Explainers that build on another one.
+# Explainers that use another one.
 BUILDERS = frozenset({"best_of", "refine"})
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedScorer:
-    """A scorer of a job with the digest of its settings and the number of nulls per feature."""
+    """A scorer with its settings' digest and its number of nulls per feature."""
 
     scorer: Scorer | LlmScorer
     digest: str
@@ -25,9 +25,9 @@ class PlannedScorer:
 
 
 def family_of(spec: JobSpec, explainer: ExplainerSpec, run_id: int, own_url: str = "") -> ExplanationFamily:
-    """Return the family of explanations that this job's explainer makes. The seed counts: an explainer may draw.
+    """Return the family of an explainer's explanations, which depends on the seed, too.
 
-    `own_url` is the server's endpoint, of models that name none.
+    `own_url` is the server's endpoint, for models that name none.
     """
     made: dict[str, Any] = {"explainer": explainer.options(), "version": explainers.version_of(explainer.name), "seed": spec.seed}
     if not explainers.is_free(explainer.name):
@@ -40,21 +40,21 @@ def family_of(spec: JobSpec, explainer: ExplainerSpec, run_id: int, own_url: str
 
 
 def baseline_family(spec: JobSpec, run_id: int) -> ExplanationFamily | None:
-    """Return the family of the pattern explanations that scores are compared with; None where the job does without that control."""
+    """Return the family of the baseline control's pattern explanations; None without that control."""
     if "baseline" not in spec.controls or not any(scorers.uses_llm(scorer, spec) for scorer in spec.scorers):
         return None
     return family_of(spec, baseline_of(spec), run_id)
 
 
 def baseline_of(spec: JobSpec) -> ExplainerSpec:
-    """Return the job's own pattern explainer, or a plain one."""
+    """Return the job's pattern explainer, or a default one."""
     return next((explainer for explainer in spec.explainers if explainer.name == "pattern"), ExplainerSpec(name="pattern"))
 
 
 def planned_scorer(spec: JobSpec, scorer: ScorerSpec, own_url: str = "") -> PlannedScorer:
-    """Return a scorer of the job. Raises InputError as `interp.score.registry.of_job`.
+    """Return a scorer of the job; raises InputError as `interp.score.registry.of_job`.
 
-    The digest covers its options, its nulls and what draws them; with a language model as judge also that model, and the controls that it makes.
+    The digest covers options, nulls and their draws; with a language model as judge also that model, and the controls that use it.
     """
     found, nulls = scorers.of_job(scorer, spec), scorers.nulls_of(scorer, spec)
     made: dict[str, Any] = {"scorer": scorer.model_dump(mode="json"), "nulls": nulls, "seed": spec.seed, "version": found.version}
@@ -73,7 +73,7 @@ def planned_scorer(spec: JobSpec, scorer: ScorerSpec, own_url: str = "") -> Plan
 
 
 def goes_in_batches(spec: JobSpec) -> tuple[bool, bool]:
-    """Return whether calls of the job's explainers, and of its scorers, are handed in as batches: then a chunk is many features."""
+    """Return whether the calls of explainers, and of scorers, are sent as batches."""
     models = spec.models
     batched = [model is not None and model.transport == "batch" for model in (models.explainer, models.judge, models.second_judge, models.embedding)]
     explaining = any(not explainers.is_free(explainer.name) for explainer in spec.explainers)
@@ -82,7 +82,7 @@ def goes_in_batches(spec: JobSpec) -> tuple[bool, bool]:
 
 
 def _identity(model: ModelSpec | None, own_url: str) -> dict[str, Any] | None:
-    """Return what of a model decides its answers."""
+    """Return a model's settings that decide its answers."""
     if model is None:
         return None
     return settings_of(model, shown_url(model.base_url or own_url)) | ({"logprobs": True} if model.logprobs else {})

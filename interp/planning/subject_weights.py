@@ -1,4 +1,4 @@
-"""A subject's weights by their headers, compared with its config.json before a worker opens them."""
+"""Headers of a subject's weights, compared with its config.json before a worker opens them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +12,15 @@ from interp.security.bounded_json import MODEL_HEADER
 from interp.subject.location import is_folder
 from interp.subject.shape import ModelShape
 
-# A config may describe this many times the numbers that the files hold (packed and shared weights), and any small model.
+# A config may describe this many times the numbers in the files (packed and shared weights), and any small model.
 MOST_DESCRIBED = 8
 SMALL = 1 << 26
 
 
 def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
-    """Read the tensors of each file of weights in a subject's folder; none for a name of the Hub, or for files of torch before 1.6.
+    """Read the tensors of weights files; raises FileMissing, DictionaryError and PickleRefused.
 
-    Raises FileMissing, DictionaryError, PickleRefused.
+    There are none for a name of the Hub, or for files of torch before 1.6.
     """
     if not is_folder(spec):
         return {}
@@ -38,7 +38,7 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
 
 
 def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, StoredTensor]]) -> None:
-    """Raise SubjectError when config.json describes far more than the files hold: missing tensors would be random numbers in memory."""
+    """Raise SubjectError for files with far less than config.json describes: the rest would be random."""
     held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
     described = shape.vocabulary * shape.d_model + shape.layers * shape.d_model**2
     if weights and described > MOST_DESCRIBED * held + SMALL:

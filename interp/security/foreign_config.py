@@ -52,7 +52,7 @@ def brief(value: Any) -> str:
 
 
 def _found(content: Any, place: tuple[int | str, ...]) -> tuple[str, Any]:
-    """Return the name and the value of a place, which may end in a type's name."""
+    """Return name and value at pydantic's place, which may end in a type's name."""
     names: list[str] = []
     for part in place:
         if isinstance(content, Mapping) and (part in content or not names):
