@@ -1,4 +1,4 @@
-"""The files of a corpus: listed by their names and metadata, and read as regular files alone."""
+"""Files of a corpus, listed by names and metadata, and read only as regular files."""
 
 import hashlib
 import os
@@ -18,13 +18,13 @@ from interp.security.globs import Globs
 
 # Suffixes of files with one JSON object per line.
 LINES = frozenset({".jsonl", ".ndjson"})
-# Suffixes that a summary lists; the others are added up.
+# Number of suffixes that a summary lists; the others are summed.
 NAMED_SUFFIXES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A regular file with its size in bytes and time of change; `name` is its path below the corpus' folder."""
+    """A regular file; `name` is its path in the corpus, `changed_ns` its time of change."""
 
     path: Path
     name: str
@@ -37,11 +37,11 @@ class CorpusFile:
 
     @property
     def stamp(self) -> bytes:
-        """Bytes that change when the file is written to."""
+        """Return bytes that change when the file is written to."""
         return b"%s\0%d\0%d\n" % (os.fsencode(self.name), self.size, self.changed_ns)
 
     def open(self) -> BufferedReader:
-        """Open the file. Raises CorpusError where it cannot be read, or is no regular file inside the roots any more."""
+        """Open the file; raises CorpusError unless it is a readable regular file inside the roots."""
         try:
             return files.open_file(self.path)
         except OSError as cause:
@@ -50,11 +50,11 @@ class CorpusFile:
             raise CorpusError(f"{self.name} is no regular file of this folder.", why=cause.why, cure="Leave it out with `exclude`.") from cause
 
     def open_head(self) -> BufferedReader:
-        """Open the bytes that were listed, so that a file that grows is not read endlessly."""
+        """Open the listed number of bytes, so that reading a growing file ends."""
         return BufferedReader(_Head(self.open(), self.size), 1 << 16)
 
     def is_unchanged(self) -> bool:
-        """Return whether size and time of change are still those that were listed."""
+        """Return whether size and time of change are as listed."""
         try:
             status = files.current().status(self.path)
         except (OSError, PathRefusedError):
@@ -84,7 +84,7 @@ class _Head(RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class CorpusListing:
-    """The files of a corpus. `left_out` counts entries that are no regular files, by kind; not `complete` where a limit ended the search."""
+    """Files of a corpus, `complete` unless a limit ended the search; `left_out` counts other entries."""
 
     files: tuple[CorpusFile, ...]
     left_out: dict[str, int]
@@ -96,13 +96,13 @@ class CorpusListing:
 
     @property
     def fingerprint(self) -> str | None:
-        """sha256 of names, sizes and times of change; None of a listing that is not complete."""
+        """Return the sha256 of names, sizes and times; None for an incomplete listing."""
         if not self.complete:
             return None
         return hashlib.sha256(b"".join(sorted(file.stamp for file in self.files))).hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Return files and bytes, in total and by suffix (the largest first), and the entries that are left out."""
+        """Return files and bytes, in total and for the largest suffixes, and left-out entries."""
         suffixes: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         for file in self.files:
@@ -123,7 +123,7 @@ class CorpusListing:
 
 
 def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
-    """List the files of a corpus in the order of their names, of the first `most` entries.
+    """List the first `most` entries of a corpus in the order of their names.
 
     Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
@@ -144,13 +144,13 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
 
 
 def unreadable(name: str, cause: OSError) -> CorpusError:
-    """Return the error for a file or folder that cannot be read."""
+    """Return the error for an unreadable file or folder."""
     return CorpusError(f"{name} cannot be read.", why=cause.strerror or str(cause), cure="Check its permissions, or leave it out with `exclude`.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """A walk through a corpus' folder. Links to folders are not followed."""
+    """A walk through a corpus' folder, which does not follow links to folders."""
 
     root: Path
     roots: Roots
@@ -172,7 +172,7 @@ class _Walk:
         return CorpusListing(tuple(self.found), dict(self.left_out), complete=True)
 
     def _entries(self, folder: Path, most: int | None) -> tuple[list[Path], int]:
-        """Add a folder's files; return the folders in it, and the number of entries."""
+        """Add a folder's files; return its folders and its number of entries."""
         within: list[Path] = []
         real = self.roots.resolve(folder)
         try:

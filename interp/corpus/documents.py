@@ -1,7 +1,7 @@
-"""The documents of a corpus: identified by a hash of their text, and read in the order of their ids.
+"""Documents of a corpus, in the order of their ids (hashes of their texts).
 
-So identical texts count once, the order is as good as shuffled, and the first n documents are a uniform sample. A second hash, of the id, decides
-the split. The corpus is read twice, for the ids and for the texts: memory holds one entry per document, and no text.
+So identical texts count once, the order is as good as shuffled, and the first n documents are a uniform sample. A second hash, of the id, decides the
+split. The corpus is read twice, for ids and for texts: memory holds one entry per document, and no text.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SEPARATOR = "<|endoftext|>"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text. `id` is the first 8 bytes of its sha256; `name` its place in the corpus."""
+    """A text; `id` is the first 8 bytes of its sha256, `name` its place."""
 
     id: int
     text: str
@@ -34,7 +34,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPosition:
-    """The place of a document: bytes `start` to `stop` of a file. `line` is 0 where the whole file is one document."""
+    """Bytes `start` to `stop` of a file; `line` is 0 for a whole file."""
 
     file: CorpusFile
     start: int
@@ -53,7 +53,7 @@ class DocumentPosition:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEntry:
-    """A document's place with the sha256 of its text."""
+    """A document's place and the sha256 of its text."""
 
     digest: bytes
     place: DocumentPosition
@@ -65,7 +65,7 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CorpusIndex:
-    """All documents of a corpus in the order of their ids. `duplicates` counts repeated texts, `skipped` undecodable ones."""
+    """Documents of a corpus in order of ids, with counts of repeated and undecodable texts."""
 
     spec: CorpusSpec
     entries: tuple[DocumentEntry, ...]
@@ -75,7 +75,7 @@ class CorpusIndex:
 
     @property
     def digest(self) -> str:
-        """sha256 of the texts' digests, independent of the names of files."""
+        """Return the sha256 of the texts' digests, independent of file names."""
         whole = hashlib.sha256()
         for entry in self.entries:
             whole.update(entry.digest)
@@ -90,7 +90,7 @@ class CorpusIndex:
         return {split: Largest(max(own)[1], max(own)[0] / sum(size for size, _ in own)) for split, own in sizes.items()}
 
     def documents(self) -> Iterator[Document]:
-        """Read the texts, in order. Raises CorpusChanged when a file is no longer what was hashed."""
+        """Read the texts in order; raises CorpusChanged when a file's content has changed."""
         try:
             for entry in self.entries:
                 yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), entry.place.name)
@@ -100,7 +100,7 @@ class CorpusIndex:
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Raise CorpusChanged when size or time of change of a file have changed since it was hashed."""
+        """Raise CorpusChanged when a file's size or time of change differs."""
         changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
         if changed is not None:
             raise CorpusChangedError(
@@ -111,9 +111,9 @@ class CorpusIndex:
 
 
 def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
-    """Hash every document, reading each file once. `listing` saves listing the files; `progress` is called for each file.
+    """Hash all documents, reading each file once.
 
-    Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
+    `listing` saves listing the files; `progress` is called per file. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
     """
     listing = listing or list_files(spec)
     distinct: dict[bytes, DocumentEntry] = {}
@@ -148,7 +148,7 @@ def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
 
 
 def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
-    """Check the first `most` bytes of a file, and return how many were read.
+    """Check a file's first `most` bytes, and return their number.
 
     Raises TextUndecodable and CorpusError, as `index` will.
     """
@@ -159,7 +159,7 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
         lines = content.split(b"\n") if whole else content.split(b"\n")[:-1]
         pieces = _pieces(file, (line + b"\n" for line in lines), b"", counted=False)
     else:
-        # A character may be cut in two where the reading ends.
+        # The end of the reading may cut a character.
         pieces = iter([(DocumentPosition(file, 0, len(content)), content if whole else _whole_characters(content))])
     for place, piece in pieces:
         try:
@@ -171,7 +171,7 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
 
 
 def split_of(document: int, test_share: float) -> Split:
-    """Return the split of a document, by a hash of its id alone."""
+    """Return the split of a document, by a hash of its id."""
     digest = hashlib.sha256(b"split" + document.to_bytes(8, "big")).digest()
     return Split.TEST if int.from_bytes(digest[:8], "big") / 2**64 < test_share else Split.EXPLAIN
 
@@ -188,7 +188,7 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
 
 
 def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Yield the documents of a file: its lines of JSON, the parts of a single text file, else the whole."""
+    """Yield a file's documents: JSON lines, parts of a single text file, or all."""
     try:
         with file.open_head() as handle:
             if file.has_lines:
@@ -204,7 +204,7 @@ def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPositio
 
 
 def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Yield the pieces of a file between separators. With `counted` the line of each is counted by line ends, else each piece is one line."""
+    """Yield a file's pieces between separators; `counted` counts lines, else pieces are lines."""
     start, line = 0, 1
     for piece in pieces:
         if piece.strip():
@@ -214,7 +214,7 @@ def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, coun
 
 
 def _whole_characters(content: bytes) -> bytes:
-    """Return the content without the bytes of a UTF-8 character that is cut at its end."""
+    """Return the content without a cut UTF-8 character at its end."""
     for tail in range(1, min(4, len(content)) + 1):
         lead = content[-tail]
         if lead >= 0xC0:
@@ -243,7 +243,7 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
         check_line(line)
         content = json.loads(line)
     except (ValueError, RecursionError) as cause:
-        # Also numbers of thousands of digits, and endless nesting.
+        # Also numbers of thousands of digits, and too deep nesting.
         raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
@@ -261,5 +261,5 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
 
 
 def _shape(content: object) -> str:
-    """Describe a line without a name from it: the user who submits may not be allowed to read it."""
+    """Describe a line without its names, which the user may not be allowed to read."""
     return f"It is an object of {len(content)} fields." if isinstance(content, dict) else "It is no object."

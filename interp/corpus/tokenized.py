@@ -1,4 +1,4 @@
-"""A corpus as token ids: one array on disk, with the offset and the split of each document."""
+"""A corpus as token ids: one array on disk, with documents' offsets and splits."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ class TokenizedCorpus:
     offsets    int64  `[docs + 1]`  document d is tokens[offsets[d]:offsets[d + 1]], never empty
     documents  uint64 `[docs]`      ids, ascending
     splits     uint8  `[docs]`      `Split`
-    path       the folder of this machine that it is mapped from
+    path       the local folder that it is mapped from
     """
 
     digest: str
@@ -47,7 +47,7 @@ class TokenizedCorpus:
         return len(self.documents)
 
     def shards(self, shard_tokens: int) -> list[tuple[int, int]]:
-        """Return half-open, adjoining ranges of documents with at most `shard_tokens` tokens each, or one longer document."""
+        """Return adjoining half-open ranges of documents, of at most `shard_tokens` tokens or one document."""
         cuts = [0]
         while cuts[-1] < len(self):
             limit = self.offsets[cuts[-1]] + shard_tokens
@@ -56,7 +56,7 @@ class TokenizedCorpus:
         return list(pairwise(cuts))
 
     def largest(self) -> dict[Split, tuple[int, float]]:
-        """Return the id of each split's largest document, and its share of the split's tokens."""
+        """Return each split's largest document, and its share of the split's tokens."""
         lengths = np.diff(self.offsets)
         found = {}
         for split in Split:
@@ -67,7 +67,7 @@ class TokenizedCorpus:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write into a folder. Raises DiskFull."""
+        """Write the corpus into a folder; raises DiskFull."""
         with writing(folder / "tokens.u32") as file:
             file.write(np.ascontiguousarray(self.tokens).data)
         with writing(folder / "documents.npz") as file:
@@ -87,7 +87,7 @@ class TokenizedCorpus:
 
 
 def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
-    """Open a tokenised corpus of the store, mapped from this machine's disk. Raises ArtifactMissing, DiskFull."""
+    """Open a tokenised corpus of the store from local disk; raises ArtifactMissing and DiskFull."""
     folder = store.folder(f"{CORPORA}/{digest}")
     if folder is None:
         raise ArtifactMissingError(
@@ -99,10 +99,10 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
 
 
 def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress, found: CorpusIndex | None = None) -> TokenizedCorpus:
-    """Tokenise a corpus into the store, unless it is there by its digest.
+    """Tokenise a corpus into the store, unless the store has its digest.
 
-    The last document is cut where `max_tokens` is reached. `progress` gets the tokens done so far; `found` saves hashing the texts again.
-    Raises CorpusTooSmall, CorpusChanged, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and what `index` raises.
+    The last document is cut where `max_tokens` is reached. `progress` gets the number of finished tokens; `found` saves hashing the texts again.
+    Raises CorpusTooSmall, CorpusChanged, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and the errors of `index`.
     """
     found = found or index(spec)
     digest = tokens_digest(found, subject)
@@ -128,13 +128,13 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: 
 
 
 def tokens_digest(found: CorpusIndex, subject: Subject) -> str:
-    """Digest what the token arrays depend on: texts, settings, and the subject with its tokenizer."""
+    """Return the digest of texts, settings, and the subject with its tokenizer."""
     settings = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
     return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
 
 
 def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield (document id, tokens), until the corpus or `max_tokens` ends."""
+    """Yield (document id, tokens) until the corpus or `max_tokens` ends."""
     left = found.spec.max_tokens or np.iinfo(np.int64).max
     limit, size = left, len(subject.vocabulary)
     texts = found.documents()

@@ -31,9 +31,9 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """A chunk to write, with its inputs, size and predecessors.
+    """A chunk to write; `units` are tokens for collect, features for later stages.
 
-    `units` are tokens for collect, features for later stages; `waits_for` is `stage`, `stage:number` or `stage:first-last`.
+    `waits_for` is `stage`, `stage:number` or `stage:first-last`.
     """
 
     stage: Stage

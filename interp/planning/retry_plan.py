@@ -35,7 +35,7 @@ class ChunkState:
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """Ids of chunks that become ready or wait, and the number of features to count anew."""
+    """Ids of chunks that become ready or wait; number of features that count anew."""
 
     ready: list[str]
     waiting: list[str]
