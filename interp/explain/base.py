@@ -1,4 +1,4 @@
-"""The interfaces of explainers, and their input."""
+"""Define the interfaces of explainers, and their input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from interp.llm.base import Model
 
 @dataclass(frozen=True, slots=True)
 class ExplainerInput:
-    """What an explainer may see of a feature: explain contexts alone, so that no test context can leak."""
+    """All data of one feature that an explainer may read, without test contexts."""
 
     feature: int
     contexts: Contexts
@@ -32,7 +32,7 @@ class ExplainerInput:
         )
 
     def obstacle(self) -> str | None:
-        """Return why the feature cannot be explained from contexts; None where it can."""
+        """Return why the feature cannot be explained from contexts, or None."""
         if self.is_dead:
             return "The feature never fired on the corpus."
         if not self.contexts.fires().any():
@@ -41,7 +41,7 @@ class ExplainerInput:
 
 
 class Explainer(Protocol):
-    """An explainer without a language model. Pure: no store, no clock, no global state."""
+    """An explainer without a language model, store, clock or global state."""
 
     name: str
     version: int
@@ -55,7 +55,7 @@ class Explainer(Protocol):
 class ExplainContext:
     """The vocabulary, seed and models of an explainer that calls a language model.
 
-    `judge` is the explainer's model where the job has no judge; `embedder` is None where the job names no embedding model.
+    `judge` is the explainer's model where the job has no judge. `embedder` is None where the job names no embedding model.
     """
 
     vocabulary: Vocabulary
@@ -66,12 +66,12 @@ class ExplainContext:
 
 
 class LlmExplainer(Protocol):
-    """An explainer that calls a language model. Pure but for the calls to the context's models."""
+    """An explainer that calls language models, and has no other side effect."""
 
     name: str
     version: int
     spec: ExplainerSpec
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
-        """Return the explanation, or the reason why there is none (a CallFailed becomes a failure). Raises JobPaused."""
+        """Return the explanation, or a failure for a failed call. Raises JobPausedError."""
         ...

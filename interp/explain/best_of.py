@@ -1,4 +1,4 @@
-"""`best_of` and `refine`: several labels by a one-call explainer, of which a judge's verdicts on held-out explain documents choose one."""
+"""Write several labels, and choose one by a judge's verdicts on held-out documents."""
 
 import json
 from dataclasses import replace
@@ -23,18 +23,17 @@ from interp.llm.templates import template
 
 TOO_FEW = "Too few explain documents to hold any out."
 TEMPERATURE = 1.0
-BEST_OF_SHARES = (1, 1)  # documents shown to the explainer, and held out to choose on
+BEST_OF_SHARES = (1, 1)  # documents shown, and held out to choose on
 REFINE_SHARES = (2, 1, 1)  # documents shown, tried on, chosen on
 COUNTEREXAMPLES = 6  # of either kind, at most
 NONE = "(none)"
 
 
 class BestOf:
-    """`samples` labels by the base explainer at temperature 1, chosen by balanced accuracy on held-out explain windows; ties go to the first
-    (after Transluce's neuron descriptions, Choi et al. 2024).
+    """The best of `samples` labels on held-out explain windows (Choi et al. 2024, Transluce).
 
-    A maximum of k is biased upwards, so the choice uses documents of its own. Where a feature fires in too few documents to hold any out, one label
-    is asked for at temperature 0, and `chosen` says so.
+    The base explainer writes them at temperature 1. Ties of balanced accuracy go to the first. A maximum of k is biased upwards, so the choice uses
+    documents of its own. Where a feature fires in too few documents to hold any out, one label is written at temperature 0, and `chosen` says so.
     """
 
     name = "best_of"
@@ -72,7 +71,7 @@ class BestOf:
 
 
 def _sample_facts(result: LabelResult, trials: dict[str, Trial]) -> dict[str, Any]:
-    """Return one sample for the provenance. `held_out` is the figure of explain documents that it was chosen by, and no score."""
+    """Return one sample for the provenance; `held_out` is on explain documents, not a score."""
     trial = trials.get(result.label) if result.label is not None else None
     return {
         "label": result.label,
@@ -84,11 +83,11 @@ def _sample_facts(result: LabelResult, trials: dict[str, Trial]) -> dict[str, An
 
 
 class Refine:
-    """Labels of at most `rounds` rounds, each shown the mistakes of the one before (after the revisions of Bills et al. 2023).
+    """The best label of rounds that see the last mistakes (Bills et al. 2023).
 
-    The explain documents are cut in three: those that the first label is written from, those whose mistakes are shown, and those on which the best of
-    all rounds is chosen, of equal ones the latest. Were the last two one, a later label would be judged on the very windows whose answers it was
-    shown. Where a feature fires in too few documents to hold any out, the base explainer's label is taken, and `rounds` says why.
+    The explain documents of at most `rounds` rounds are cut in three: those for the first label, those whose mistakes are shown, and those on which
+    the best of all rounds is chosen, of equal ones the latest. If the last two were one, a label would be judged on windows whose answers it was
+    shown. Where too few documents fire to hold any out, the base explainer's label is taken, and `reason` says why.
     """
 
     name = "refine"
@@ -119,7 +118,7 @@ class Refine:
         return explained(self, item, context, winner, results, **facts)
 
     async def _rounds(self, context: ExplainContext, first: LabelPrompt, probe: HeldOut) -> tuple[list[LabelResult], dict[str, Trial]]:
-        """Return all results in order, and the trials of their labels. A round without a new label or without mistakes is the last."""
+        """Return all results in order, and the trials of their labels."""
         judge = context.judge.for_purpose("probe")
         results, trials, question = [await ask(context.model, first)], dict[str, Trial](), first
         for _ in range(self.spec.rounds):
@@ -135,7 +134,7 @@ class Refine:
         return results, trials
 
     def _revision(self, before: LabelPrompt, label: str, probe: HeldOut, missed: list[int], alarms: list[int], vocabulary: Vocabulary) -> LabelPrompt:
-        """Return the prompt before with its answer and the mistakes of that."""
+        """Return the previous prompt with its answer and that answer's mistakes."""
         contexts, wording = probe.contexts, template(PACKAGE, "refine")
         fires = counted([strong_window(contexts, row, vocabulary) for row in missed])
         silent = counted([plain_after_left(contexts, row, vocabulary) for row in alarms])
@@ -152,7 +151,7 @@ class Refine:
 
 
 def _round_facts(result: LabelResult, trials: dict[str, Trial], choices: dict[str, Trial]) -> dict[str, Any]:
-    """Return one round for the provenance. The figures are those of explain documents, and no scores."""
+    """Return one round for the provenance; figures are on explain documents, not scores."""
     label = result.label or ""
     return {
         "label": result.label,

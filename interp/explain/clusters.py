@@ -1,4 +1,4 @@
-"""`clusters`: one label per meaning. Contexts are grouped by similarity, and each group is labelled by itself (PRISM, arXiv 2506.15538)."""
+"""Explain with one label per group of similar contexts (PRISM, arXiv 2506.15538)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ SHORTEST_LIMIT = 80  # characters that each of many labels may have
 
 
 class Clusters:
-    """As many calls as there are groups. The text joins their labels with shares: `A (62%); B (38%)`; a single label stands alone."""
+    """Labels of groups, one call each, joined with shares: `A (62%); B (38%)`."""
 
     name = "clusters"
     version = 2
@@ -46,10 +46,10 @@ class Clusters:
         return self._joined(item, context, members, results)
 
     async def _vectors(self, contexts: Contexts, rows: Rows, context: ExplainContext) -> tuple[NDArray[np.float64], float]:
-        """Return vectors float64 [n, D] of the text around each window's peak, and the cosine from which on two groups are one.
+        """Return unit vectors float64 [n, D] of the peaks' surroundings, and a merging cosine.
 
-        The vectors are the embedding model's where there is one, else lexical. Cosines of an embedding model have no scale of their own: there the
-        silhouette alone decides.
+        The vectors are the embedding model's where there is one, else lexical. Groups at the merging cosine or above are one. Cosines of embedding
+        models have no common scale, so there the silhouette alone decides.
         """
         if context.embedder is None:
             return lexical(contexts, rows.tolist(), context.vocabulary), SAME_WORDS
@@ -57,7 +57,7 @@ class Clusters:
         return unit((await context.embedder.embed(texts)).astype(np.float64)), 1.0
 
     def _question(self, contexts: Contexts, rows: Rows, vocabulary: Vocabulary) -> LabelPrompt:
-        """Return the prompt of one group: its strongest contexts."""
+        """Return the prompt of one group, with its strongest contexts."""
         shown = rows[:PER_GROUP]
         maxima = contexts.maxima()
         texts = [excerpt(contexts, row, vocabulary, MARKED * float(maxima[row])) for row in shown.tolist()]
@@ -67,7 +67,7 @@ class Clusters:
     def _joined(self, item: ExplainerInput, context: ExplainContext, members: list[Rows], results: list[LabelResult]) -> Explanation:
         """Join the labels with their shares; groups with the same label are one.
 
-        A group without a label is left out of the text, and the shares then sum to less than 1; only when no group has one is there no explanation.
+        A group without a label is left out of the text, and the shares then sum to less than 1. The explanation fails only when no group has one.
         """
         total = sum(map(len, members))
         facts, shares = [], dict[str, float]()

@@ -1,6 +1,6 @@
-"""Selection of the explain contexts that prompts show, deterministic in (contexts, seed, feature).
+"""Select the explain contexts of prompts, deterministic in (contexts, seed, feature).
 
-Rows are indices into `Contexts`, intp [n]. A text is selected once, however many documents and samples hold it: repeated boilerplate adds nothing,
+Rows are indices into `Contexts`, intp [n]. A text is selected once, however many documents and samples contain it. Repeated boilerplate adds nothing,
 and a text in two parts of the explain split would leak from one into the other.
 """
 
@@ -17,12 +17,12 @@ DECILES = 10
 
 
 def generator(item: ExplainerInput, seed: int) -> np.random.Generator:
-    """Return the generator of one feature's draws, independent of chunks and of other features."""
+    """Return a feature's random generator, independent of chunks and of other features."""
     return np.random.default_rng((seed, item.feature))
 
 
 def firing(contexts: Contexts) -> Rows:
-    """Return windows in which the feature fires, each text once, strongest first; ties by the window's identity."""
+    """Return firing windows, each text once, strongest first; ties by identity."""
     maxima = contexts.maxima()
     rows = np.flatnonzero(contexts.fires())
     order = np.lexsort((contexts.starts[rows], contexts.documents[rows], -maxima[rows]))
@@ -30,7 +30,7 @@ def firing(contexts: Contexts) -> Rows:
 
 
 def spread(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
-    """Sample rows evenly over the tenths of their activations, strongest first (quantile sampling of arXiv 2410.13928)."""
+    """Draw rows evenly over activation tenths, strongest first (quantile sampling of arXiv 2410.13928)."""
     ranked = rows[np.argsort(-contexts.maxima()[rows], kind="stable")]
     if len(ranked) <= number:
         return ranked
@@ -40,9 +40,9 @@ def spread(contexts: Contexts, rows: Rows, number: int, random: np.random.Genera
 
 
 def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Generator) -> Rows:
-    """Sample rows by activation: those that collection sampled so first, then others.
+    """Draw rows by activation: first those of the weighted sample, then others.
 
-    Keys `u^(1/a)`: drawing without replacement with chances proportional to the activation (Efraimidis and Spirakis 2006).
+    Keys `u^(1/a)` draw without replacement in proportion to the activation (Efraimidis and Spirakis 2006).
     """
     strength = np.maximum(contexts.maxima()[rows].astype(np.float64), 1e-6)
     keys = random.random(len(rows)) ** (1 / strength)
@@ -53,7 +53,7 @@ def weighted(contexts: Contexts, rows: Rows, number: int, random: np.random.Gene
 
 
 def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
-    """Return windows in which the feature does not fire, each text once, one of each document before a second of any.
+    """Return silent windows, each text once, one per document before second ones.
 
     Of windows with the same rank in their document, those with a token at which the feature peaks elsewhere come first, then near misses, then the
     rest in random order. Documents alternate since rows of one table are alike.
@@ -69,7 +69,7 @@ def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
 
 
 def _peaks(contexts: Contexts) -> NDArray[np.uint32]:
-    """Return the tokens at which windows have their largest activation."""
+    """Return the tokens with the largest activation of each window."""
     rows = firing(contexts)
     found: NDArray[np.uint32] = np.unique(contexts.tokens[rows, contexts.activations[rows].argmax(axis=1)])
     return found
@@ -82,10 +82,10 @@ def _silent(contexts: Contexts) -> Rows:
 
 
 def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]]:
-    """Split the contexts into parts that share no document and no text: one mask [N] per part.
+    """Split the contexts into parts without common documents or texts: masks [N].
 
-    Documents go to the parts in the order of a hash, `shares` of each round to each part, those in which the feature fires apart from the others, so
-    that few documents still give every part some of either kind.
+    Documents go to the parts in the order of a hash, `shares` of each round to each part. Firing documents are split apart from others, so that few
+    documents still give every part some of both kinds.
     """
     rounds = [part for part, share in enumerate(shares) for _ in range(share)]
     fires = set(contexts.documents[contexts.fires()].tolist())
@@ -100,7 +100,7 @@ def parts(contexts: Contexts, shares: tuple[int, ...]) -> list[NDArray[np.bool_]
 
 
 def _hash(document: int) -> bytes:
-    """Return another hash than that of the splits, so that its order is independent of them."""
+    """Return a hash whose order is independent of that of the splits."""
     return hashlib.blake2b(document.to_bytes(8, "little"), digest_size=8, person=b"explain-part").digest()
 
 

@@ -1,4 +1,4 @@
-"""Contexts as unfenced texts for prompts, and their fences."""
+"""Format contexts as texts for prompts, and fence them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.llm.prompt_text import after_left, escaped, fence, mark, mark_levels, marked, nonce_of, pieces
 
 LEVELS = 10
-# A token is marked at this share of its window's largest activation, so that a weak window has marks too (Paulo et al., arXiv 2410.13928).
+# A token is marked at this share of its window's largest activation, so that weak windows have marks (Paulo et al., arXiv 2410.13928).
 MARKED = 0.3
 AROUND = 10  # tokens on either side of the strongest in an excerpt: windows of 21
 
@@ -21,18 +21,18 @@ def activations(contexts: Contexts, row: int) -> NDArray[np.float32]:
 
 
 def levels(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
-    """Return levels 0-10: floor(10 a / max), as Bills et al. 2023 show neurons to the explainer."""
+    """Return levels 0-10, floor(10 a / max), as in Bills et al. 2023."""
     scaled: NDArray[np.int64] = np.minimum(np.floor(LEVELS * values / max(largest, 1e-9)), LEVELS).astype(np.int64)
     return scaled
 
 
 def strong_window(contexts: Contexts, row: int, vocabulary: Vocabulary) -> str:
-    """Return a window after its left context, with the tokens from 0.3 of its own maximum marked."""
+    """Return a window after its left context, with marked tokens from 0.3 of its maximum."""
     return after_left(contexts, row, vocabulary, marked(contexts, row, vocabulary, MARKED * float(activations(contexts, row).max())))
 
 
 def level_window(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float) -> str:
-    """Return a window after its left context, with the tokens from 0.3 of its own maximum marked with their levels of `largest`."""
+    """Return a window as `strong_window`, with levels of `largest` at the marked tokens."""
     values = activations(contexts, row)
     flags = (values > contexts.levels[row]) & (values >= MARKED * values.max())
     marks = [level if flag else None for flag, level in zip(flags.tolist(), levels(values, largest).tolist(), strict=True)]
@@ -40,7 +40,7 @@ def level_window(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: 
 
 
 def excerpt(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: float) -> str:
-    """Return the marked text around a window's strongest token, which is marked even below the threshold."""
+    """Return the marked text around a window's strongest token, which is always marked."""
     values, strings = activations(contexts, row), pieces(contexts, row, vocabulary)
     peak = int(values.argmax())
     part = slice(max(0, peak - AROUND), peak + AROUND + 1)
@@ -50,7 +50,7 @@ def excerpt(contexts: Contexts, row: int, vocabulary: Vocabulary, threshold: flo
 
 
 def token_at(strings: Sequence[str], place: int) -> str:
-    """Return a token's piece; where that is empty, since the token holds part of a character, the next: the whole character."""
+    """Return a token's piece, or the next one where it is an incomplete character."""
     return strings[place] or next((string for string in strings[place:] if string), "")
 
 
@@ -60,12 +60,12 @@ def level_list(tokens: Sequence[tuple[str, int]]) -> str:
 
 
 def token_list(tokens: Sequence[str]) -> str:
-    """Return one token per line, each once, in order, without tokens that are only part of a character."""
+    """Return one distinct token per line, in order, without parts of characters."""
     return "\n".join(dict.fromkeys(escaped(token) for token in tokens if token.strip("\ufffd")))
 
 
 def fence_all(groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> list[str]:
-    """Fence several groups of one prompt, each (kind, [(id, text)]), with one nonce that occurs in none of their texts."""
+    """Fence groups (kind, [(id, text)]) of one prompt with one unused nonce."""
     nonce = nonce_of(text for _, pairs in groups for _, text in pairs)
     return [fence(pairs, nonce, kind) for kind, pairs in groups]
 

@@ -1,4 +1,4 @@
-"""Clustering of contexts, with as many groups as the vectors show, or one."""
+"""Cluster contexts, with as many groups as the vectors show, or one."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ Labels = NDArray[np.int64]
 WIDTH = 256
 RESTARTS, STEPS = 8, 50
 
-# Weights of the tokens before, at and after the strongest one: a feature reacts mostly to the token, then to those before it.
+# Weights of tokens by offset from the strongest one. A feature reacts mostly to that token, then to those before it.
 NEIGHBOURS = {-3: 0.15, -2: 0.25, -1: 0.5, 0: 1.0, 1: 0.25}
 
-# Cosine of the centres of two groups of lexical vectors that fire at the same words: at `self` before a comma and before a dot, say.
+# Cosine of two lexical centres that fire at the same words, such as `self` before a comma and before a dot.
 SAME_WORDS = 0.5
 
 # Below this average silhouette "no substantial structure has been found" (Kaufman and Rousseeuw 1990, table 4 of chapter 2).
@@ -26,7 +26,7 @@ STRUCTURE = 0.26
 
 
 def lexical(contexts: Contexts, rows: Sequence[int], vocabulary: Vocabulary) -> Floats:
-    """Return float64 [n, WIDTH], rows of unit length: hashed counts of the words at and around each window's strongest token.
+    """Return unit vectors float64 [n, WIDTH]: hashed word counts around the strongest tokens.
 
     They replace an embedding model. A word counts separately at each offset from the token.
     """
@@ -42,7 +42,7 @@ def lexical(contexts: Contexts, rows: Sequence[int], vocabulary: Vocabulary) -> 
 
 
 def _word(token: str) -> str:
-    """Return a token without what does not distinguish meanings: case, blanks around it, the value of a number."""
+    """Return a token without case, surrounding blanks and the value of a number."""
     word = token.strip().lower()
     return "0" if word.isdigit() else word or ("\n" if "\n" in token else " ")
 
@@ -54,10 +54,10 @@ def unit(vectors: Floats) -> Floats:
 
 
 def groups(vectors: Floats, most: int, random: np.random.Generator, alike: float = 1.0) -> Labels:
-    """Return the group of each row of unit vectors, int64 [n], numbered by size, the largest 0.
+    """Return the group of each unit vector, int64 [n], the largest group 0.
 
     Spherical k-means for k = 2..`most`; the k with the best silhouette is taken, and one group where none reaches `STRUCTURE`. A silhouette is
-    relative, and finds structure in small differences too, so groups whose centres have a cosine of `alike` or more are merged.
+    relative, and finds structure in small differences, too. So groups whose centres have a cosine of `alike` or more are merged.
     """
     best, labels = STRUCTURE, np.zeros(len(vectors), dtype=np.int64)
     for k in range(2, min(most, len(vectors) // 2) + 1):
@@ -71,13 +71,13 @@ def groups(vectors: Floats, most: int, random: np.random.Generator, alike: float
 
 
 def k_means(vectors: Floats, k: int, random: np.random.Generator) -> Labels:
-    """Return the labels int64 [n] of the best of a few runs of spherical k-means (Dhillon and Modha 2001) with k-means++."""
+    """Return labels int64 [n] of the best spherical k-means run (Dhillon and Modha 2001)."""
     runs = [_run(vectors, _first_centres(vectors, k, random)) for _ in range(RESTARTS)]
     return max(runs, key=lambda run: run[0])[1]
 
 
 def silhouette(vectors: Floats, labels: Labels) -> float:
-    """Return the average silhouette (Rousseeuw 1987) in cosine distance of two groups or more; a row alone in its group counts 0."""
+    """Return the average silhouette (Rousseeuw 1987) in cosine distance; a singleton counts 0."""
     distances = 1 - vectors @ vectors.T
     members = np.eye(int(labels.max()) + 1)[labels]
     sizes = members.sum(axis=0)
@@ -93,7 +93,7 @@ def silhouette(vectors: Floats, labels: Labels) -> float:
 
 
 def _first_centres(vectors: Floats, k: int, random: np.random.Generator) -> Floats:
-    """Draw k rows as first centres, by the distance to those before (k-means++, Arthur and Vassilvitskii 2007)."""
+    """Draw k rows as first centres by k-means++ (Arthur and Vassilvitskii 2007)."""
     chosen = [int(random.integers(len(vectors)))]
     while len(chosen) < k:
         far = np.clip(1 - (vectors @ vectors[chosen].T).max(axis=1), 0, None)
@@ -115,7 +115,7 @@ def _run(vectors: Floats, centres: Floats) -> tuple[float, Labels]:
 
 
 def _without_singletons(vectors: Floats, labels: Labels) -> Labels:
-    """Move rows that are alone in their group to the nearest other one: one context is no meaning."""
+    """Move singletons to the nearest other group: one context is no meaning."""
     sizes = np.bincount(labels)
     if (sizes < 2).all():
         return np.zeros_like(labels)
@@ -125,7 +125,7 @@ def _without_singletons(vectors: Floats, labels: Labels) -> Labels:
 
 
 def _merged(vectors: Floats, labels: Labels, alike: float) -> Labels:
-    """Merge the two nearest groups as long as their centres are alike."""
+    """Merge the two nearest groups while their centres are alike."""
     while labels.max() > 0:
         centres = _centres(vectors, labels)
         cosines = np.where(np.tri(len(centres), k=-1, dtype=np.bool_), centres @ centres.T, -np.inf)
@@ -141,7 +141,7 @@ def _centres(vectors: Floats, labels: Labels) -> Floats:
 
 
 def _by_size(labels: Labels) -> Labels:
-    """Number groups by size, the largest 0; of equal ones that with the earlier row first."""
+    """Number groups by size, the largest 0; ties by earliest row."""
     numbers, first, counts = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((first, -counts))
     renamed = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Trial of labels on held-out explain contexts, by which `best_of` and `refine` choose.
+"""Try labels on held-out explain contexts, for `best_of` and `refine`.
 
-The documents are of the explain split, and others than those that the explainer was shown. A label's figure here is how it was chosen, and the
-winner's is biased upwards (the best of five random labels looks good); its score is measured on the test split, by scorers, like any other's.
+The documents are of the explain split, and not those that the explainer was shown. The winner's figure here is biased upwards (the best of five
+random labels looks good). Its score is measured by scorers on the test split, like any other's.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ PER_PROMPT = 10
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Windows to try labels on: `rows` of `contexts`, `fires` bool [n] whether the feature fires there."""
+    """Windows for trials: `rows` of `contexts`, and `fires` bool [n]."""
 
     contexts: Contexts
     rows: Rows
@@ -35,7 +35,7 @@ class HeldOut:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are windows of both kinds."""
+        """Return whether there are windows of both kinds."""
         return bool(self.fires.any() and not self.fires.all())
 
     def identities(self) -> list[str]:
@@ -44,7 +44,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The judge's verdicts with a label. `balanced_accuracy` is None where one kind of window has no answer."""
+    """A label's verdicts; `balanced_accuracy` is None where a kind of window is unanswered."""
 
     label: str
     verdicts: tuple[Verdict[bool], ...]
@@ -53,11 +53,11 @@ class Trial:
 
     @property
     def calls(self) -> list[str]:
-        """Keys of the calls that answered, each once."""
+        """Return the distinct keys of the calls that answered."""
         return list(dict.fromkeys(verdict.key for verdict in self.verdicts if verdict.key is not None))
 
     def mistakes(self, held_out: HeldOut) -> tuple[list[int], list[int]]:
-        """Return (missed, false alarms): rows of the contexts on which the judge, going by the label, was wrong."""
+        """Return (missed, false alarms): context rows with a wrong verdict."""
         wrong: tuple[list[int], list[int]] = ([], [])
         for row, fires, verdict in zip(held_out.rows.tolist(), held_out.fires.tolist(), self.verdicts, strict=True):
             if verdict.status == AnswerStatus.ANSWERED and verdict.value != fires:
@@ -66,7 +66,7 @@ class Trial:
 
 
 def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOut:
-    """Return windows of a part (mask [N]): firing ones over all tenths, and silent ones, half of them near misses if possible."""
+    """Return windows of a part [N]: firing of all tenths, silent, half near misses."""
     contexts, random = item.contexts, generator(item, seed)
     own = [row for row in firing(contexts).tolist() if part[row]]
     others = [row for row in silent(contexts, random).tolist() if part[row]]
@@ -77,7 +77,7 @@ def held_out(item: ExplainerInput, part: NDArray[np.bool_], seed: int) -> HeldOu
 
 
 async def try_label(judge: Model, label: str, windows: HeldOut, context: ExplainContext) -> Trial:
-    """Ask the judge with this label. Prompts of two labels differ in the label alone. Raises JobPaused."""
+    """Return a trial of the label, in otherwise equal prompts. Raises JobPausedError."""
     asked = [
         Window(plain_after_left(windows.contexts, row, context.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
@@ -91,7 +91,7 @@ async def try_label(judge: Model, label: str, windows: HeldOut, context: Explain
 
 
 async def try_all(results: Sequence[LabelResult], windows: HeldOut, context: ExplainContext) -> dict[str, Trial]:
-    """Try each distinct label of these results. Raises JobPaused."""
+    """Return a trial of each distinct label. Raises JobPausedError."""
     judge = context.judge.for_purpose("choose")
     labels = dict.fromkeys(result.label for result in results if result.label is not None)
     return {trial.label: trial for trial in await gather_all(try_label(judge, label, windows, context) for label in labels)}

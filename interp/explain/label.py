@@ -1,6 +1,6 @@
-"""Parsing of replies into labels.
+"""Parse replies into labels.
 
-A reply that is no answer raises ValueError, for a repair turn; one that says that there is no explanation (`unclear`) is an answer, and a failure.
+A reply that is no answer raises ValueError, for a repair turn. One that says that there is no explanation (`unclear`) is an answer, and a failure.
 Neither becomes a text.
 """
 
@@ -35,21 +35,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """A model's answer: a label, or None where it says that there is none, in its own `words`."""
+    """A model's label, None where it found none, and its own `words`."""
 
     label: str | None
     words: str
 
 
 def schema(reasoning: bool) -> Schema:
-    """Return the schema of a reply; `thinking` is first, so that it is written first."""
+    """Return the schema of a reply; `thinking` is first, so it is written first."""
     names = ("thinking", "explanation") if reasoning else ("explanation",)
     properties = {name: {"type": "string"} for name in names}
     return Schema("explanation", {"type": "object", "properties": properties, "required": list(names), "additionalProperties": False})
 
 
 def typical(reasoning: bool, number: int = 0) -> str:
-    """Return a reply of usual form and length; another per number, so that a dry run of several samples makes as many labels."""
+    """Return a typical reply; it differs per number, as samples of a dry run must."""
     thinking = {"thinking": "The marked tokens are names of methods, each right after a dot. " * 4} if reasoning else {}
     return json.dumps(
         {**thinking, "explanation": f"names of methods right after a dot, where an object's method is called{f' ({number})' if number else ''}"}
@@ -57,7 +57,7 @@ def typical(reasoning: bool, number: int = 0) -> str:
 
 
 def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -> LabelAnswer:
-    """Parse the reply to `messages`. Raises ValueError(why) for no answer: a refusal, an echo of the prompt, a copied answer."""
+    """Return a reply's answer. Raises ValueError(why) for a refusal, echo or copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
     if bare in NO_ANSWERS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
@@ -74,7 +74,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
 
 
 def _answer(text: str) -> str:
-    """Return the explanation of a reply: of its JSON object, else the text after the last marker, else of the last JSON object."""
+    """Return a reply's explanation from its JSON, its last marker or its last JSON."""
     try:
         return _explanation(json.loads(text))
     except (json.JSONDecodeError, RecursionError):
@@ -103,12 +103,12 @@ def _clean(words: str) -> str:
 
 
 def _bare(words: str) -> str:
-    """Normalise for comparison: lower case, single spaces, word characters at the ends; unchanged without any, since "`(`" is a label."""
+    """Return the words in lower case without outer signs; signs alone stay."""
     return " ".join(re.sub(r"^[\W_]+|[\W_]+$", "", words.casefold()).split()) or words
 
 
 def _is_echo(bare: str, messages: Sequence[Message]) -> bool:
-    """Return whether the prompt contains the words. An earlier answer of the model may be repeated."""
+    """Return whether the prompt contains the words; assistant turns do not count."""
     if len(bare.split()) < ECHO_WORDS:
         return False
     return any(bare in " ".join(unmarked(message.content).casefold().split()) for message in messages if message.role != "assistant")
@@ -121,7 +121,7 @@ def _planted_in(messages: Sequence[Message]) -> set[str]:
 
 
 def _planted(text: str) -> Iterator[str]:
-    """Yield the answers of a quoted text if it were a reply: as it is, and lists of tokens also joined."""
+    """Yield the answers in a quoted text, as it is and with tokens joined."""
     as_shown = _ESCAPE.sub("\n", unmarked(text))
     joined = "".join(line.partition("\t")[0] for line in unmarked(text).split("\n"))
     for reading in dict.fromkeys((as_shown, _ESCAPE.sub("\n", joined))):

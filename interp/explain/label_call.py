@@ -1,4 +1,4 @@
-"""One call for a label: its prompt, its result, and the explanation made of it."""
+"""Call a model for a label: prompt, result, and explanation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from interp.llm.templates import filled, template
 
 PACKAGE = "interp.explain"
 
-# Tokens of a reply; a reply that needs more gets more (`interp.llm.replies.structured`).
+# Tokens of a reply. A cut reply gets more (`interp.llm.replies.structured`).
 MAX_TOKENS, MAX_TOKENS_REASONING = 200, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LabelPrompt:
-    """A prompt that asks for a label, and the identities of the contexts that it shows."""
+    """A prompt for a label, with the identities of the contexts that it shows."""
 
     prompt: Prompt
     contexts: tuple[str, ...]
@@ -30,7 +30,7 @@ class LabelPrompt:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """The result of one prompt. Exactly one of `label` and `failure` is set; `calls` are the keys of all calls made for it."""
+    """The result of one prompt, with either `label` or `failure`, and its `calls`."""
 
     question: LabelPrompt
     label: str | None
@@ -40,7 +40,7 @@ class LabelResult:
 
 
 def prompt_of(name: str, spec: ExplainerSpec, **values: str) -> Prompt:
-    """Return a template of this package as a prompt for a label. The texts among `values` must be fenced."""
+    """Return a label prompt from a template. The texts in `values` must be fenced."""
     chosen = template(PACKAGE, name)
     messages = chosen.messages(fence_rule=FENCE_RULE, answer=answer_rule(spec), **values)
     return Prompt(messages, chosen.title, typical(spec.reasoning), MAX_TOKENS_REASONING if spec.reasoning else MAX_TOKENS, schema(spec.reasoning))
@@ -52,7 +52,7 @@ def answer_rule(spec: ExplainerSpec) -> str:
 
 
 async def ask(model: Model, question: LabelPrompt, longest: int = LONGEST) -> LabelResult:
-    """Ask for a label of at most `longest` characters. Raises JobPaused."""
+    """Return the result, a label of at most `longest` characters. Raises JobPausedError."""
     try:
         read = await ask_for(model, question.prompt, lambda text: read_label(text, question.prompt.messages, longest))
     except CallFailedError as error:
@@ -79,9 +79,9 @@ def failed(
 
 
 def _provenance(explainer: LlmExplainer, context: ExplainContext, results: Sequence[LabelResult]) -> dict[str, Any]:
-    """Return model, settings and cost: `cost_usd` is None where any price is unknown.
+    """Return model, settings and cost; `cost_usd` is None where a price is unknown.
 
-    Usage and cost count the replies that were read; those of a failed prompt are stored with its calls.
+    Usage and cost count the replies that were read. Those of a failed prompt are stored with its calls.
     """
     replies = [reply for result in results for reply in result.replies]
     costs = [reply.cost_usd for reply in replies]

@@ -1,4 +1,4 @@
-"""Explainers that make one call: each shows a feature's contexts in another form. `best_of` and `refine` build on any of them."""
+"""Explain by one call each; `best_of` and `refine` build on these explainers."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class OneCall:
         self.count = spec.contexts or self.default_count
 
     def obstacle(self, item: ExplainerInput) -> str | None:
-        """Return why there is no prompt for this feature; None where there is one."""
+        """Return why there is no prompt for this feature, or None."""
         return item.obstacle()
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
@@ -45,7 +45,7 @@ class OneCall:
 
 
 class FromContexts(OneCall):
-    """`contexts`: 40 windows over the tenths of their activations, strong tokens marked with their levels (after the default of Delphi)."""
+    """`contexts`: 40 windows over the activation tenths, with marked levels (after Delphi's default)."""
 
     name = "contexts"
     default_count = 40
@@ -60,7 +60,7 @@ class FromContexts(OneCall):
 
 
 class Contrastive(OneCall):
-    """`contrastive`: 15 firing windows and 5 silent ones, near misses first, so that the label says what sets the feature apart."""
+    """`contrastive`: 15 firing windows and 5 silent ones, near misses first."""
 
     name = "contrastive"
     default_count = 15
@@ -85,11 +85,11 @@ class Contrastive(OneCall):
 
 
 class TokenActivations(OneCall):
-    """`token_activations`: the 5 strongest windows as lists of tokens with their levels (Bills et al. 2023)."""
+    """`token_activations`: the 5 strongest windows as tokens with levels (Bills et al. 2023)."""
 
     name = "token_activations"
     default_count = 5
-    SPARSE = 0.2  # where fewer of all tokens have a level, those with one are listed again (`neuron-explainer`, calibrated_explainer)
+    SPARSE = 0.2  # below this share of tokens with a level, those are listed again (`neuron-explainer`, calibrated_explainer)
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:  # noqa: ARG002
         contexts = item.contexts
@@ -106,14 +106,14 @@ class TokenActivations(OneCall):
 
 
 def _tokens_with_levels(contexts: Contexts, row: int, vocabulary: Vocabulary, largest: float) -> list[tuple[str, int]]:
-    """Return (token, level 0-10) per token of a window, special tokens left out."""
+    """Return (token, level 0-10) per token of a window, without special tokens."""
     strings = pieces(contexts, row, vocabulary)
     found = zip(contexts.tokens[row].tolist(), levels(activations(contexts, row), largest).tolist(), strict=False)
     return [(token_at(strings, place), level) for place, (token, level) in enumerate(found) if token not in vocabulary.special]
 
 
 class TopContexts(OneCall):
-    """`top_contexts`: 10 top and 5 activation-weighted windows of 21 tokens, marked above 1% of the maximum (SAEBench's autointerp)."""
+    """`top_contexts`: 10 top and 5 weighted windows of 21 tokens (SAEBench's autointerp)."""
 
     name = "top_contexts"
     TOP, WEIGHTED = 10, 5
@@ -132,7 +132,7 @@ class TopContexts(OneCall):
 
 
 class MaxActLogits(OneCall):
-    """`max_act_logits`: the peaks of the 10 strongest windows, what follows them, and promoted tokens; finds "say X" features (after Neuronpedia)."""
+    """`max_act_logits`: peaks with next and promoted tokens, for "say X" features (after Neuronpedia)."""
 
     name = "max_act_logits"
     default_count = 10
@@ -156,7 +156,7 @@ BEFORE = 8  # tokens of the window shown before its peak
 
 
 def _peak(contexts: Contexts, row: int, vocabulary: Vocabulary) -> tuple[str, str, str]:
-    """Return the text before a window's strongest token, that token, and the next one (empty where the window ends), each in one line."""
+    """Return the texts before, at and after a window's strongest token."""
     strings = pieces(contexts, row, vocabulary)
     peak = int(contexts.activations[row].argmax())
     before = "".join(strings[max(0, peak - BEFORE) : peak])
@@ -167,12 +167,12 @@ def _peak(contexts: Contexts, row: int, vocabulary: Vocabulary) -> tuple[str, st
 
 
 def _frequencies(tokens: Iterable[str]) -> str:
-    """Return one token per line with its count, `token<TAB>count`, the most frequent first, without the empty token."""
+    """Return lines of `token<TAB>count`, the most frequent first, without the empty token."""
     return "\n".join(f"{token}\t{count}" for token, count in Counter(filter(None, tokens)).most_common())
 
 
 class OutputTokens(OneCall):
-    """`output_tokens`: the 20 tokens that the feature promotes and suppresses most (VocabProj of Gur-Arieh et al., arXiv 2501.08319)."""
+    """`output_tokens`: the 20 most promoted and suppressed tokens (Gur-Arieh et al., arXiv 2501.08319)."""
 
     name = "output_tokens"
     default_count = 20

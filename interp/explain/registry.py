@@ -1,4 +1,4 @@
-"""The registry of explainers. To add one: a class with `name`, `version` and `explain`, and an entry here."""
+"""List the explainers; a new one has `name`, `version` and `explain`."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ MANY_CALLS: dict[str, Callable[[ExplainerSpec], LlmExplainer]] = {
 
 
 def get(spec: ExplainerSpec) -> Explainer | LlmExplainer:
-    """Return an explainer with its options. Raises InputError on an unknown one, and on a base that is no explainer of one call."""
+    """Return an explainer. Raises InputError on an unknown name or base."""
     return free(spec) if is_free(spec.name) else asking(spec)
 
 
@@ -54,7 +54,7 @@ def is_free(name: str) -> bool:
 
 
 def version_of(name: str) -> int:
-    """Return the version of the explainer's code and templates. Raises InputError on an unknown one."""
+    """Return the version of an explainer's code and templates. Raises InputError if unknown."""
     return get(ExplainerSpec(name=name)).version
 
 

@@ -1,1 +1,1 @@
-"""Explanations without a language model: executable rules, written as sentences."""
+"""Explain without a language model, by executable rules, written as sentences."""

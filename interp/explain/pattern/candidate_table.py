@@ -1,4 +1,4 @@
-"""The explain tokens of one feature with every candidate condition evaluated on them."""
+"""Tabulate all candidate conditions on the explain tokens of one feature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute with the bits that a condition on it costs, without those of its values."""
+    """An attribute with the bits of a condition on it, without its values' bits."""
 
     name: str
     at: int
     bits: float
 
 
-# Conditions that are simple to read are cheap: the token itself, then the tokens before it, then the line, then the row.
-# Tokens after it are no candidates: a causal subject has not seen them.
+# Readable conditions are cheap: the token itself, then the tokens before it, then the line, then the row.
+# Later tokens are no candidates, since a causal subject has not seen them.
 ATTRIBUTES = (
     Attribute("token", 0, 2.5),
     Attribute("bare", 0, 1.5),
@@ -52,7 +52,7 @@ ATTRIBUTES = (
 )
 PIECES_OF_WORDS = ("prefix2", "prefix3", "suffix1", "suffix2", "suffix3")
 PLACES = ("indent", "break_indent", "place", "row")
-# Not of the token before: `a`, `be` and `add` are hexadecimal too.
+# Not for the token before, since `a`, `be` and `add` are hexadecimal, too.
 OWN_ONLY = ("hexadecimal",)
 FLAGS = (
     *((Flag(name, 0), 4.0) for name in CLASSES),
@@ -78,7 +78,7 @@ SCOPES = ("line", "window")
 
 @dataclass(frozen=True, slots=True)
 class Occurrences:
-    """First occurrences of words in windows or lines: cells `low` to `high` (excluded) of the flattened windows follow one of `word`."""
+    """First occurrences of words; cells `low` to `high` (excluded) follow one of `word`."""
 
     scope: str
     word: NDArray[np.intp]
@@ -114,7 +114,7 @@ class CandidateTable:
 
     @cached_property
     def negation_bits(self) -> Floats:
-        """Bits of the negation of each flag; infinite for literals that cannot be negated."""
+        """Return the bits of each flag's negation; infinite for literals that cannot be negated."""
         return np.array([NEGATION_BITS if isinstance(literal, Flag) else np.inf for literal in self.flag_literals])
 
     @property
@@ -122,7 +122,7 @@ class CandidateTable:
         return len(self.bin_attribute)
 
     def one_of(self, attribute: int, chosen: Sequence[int], rare: Sequence[int] = (), share: float = 1.0) -> OneOf:
-        """Return the literal of these bins of an attribute, which carry a `share` of the activation, and of `rare` ones that are not named."""
+        """Return the literal of named and `rare` bins; named ones carry a `share`."""
         asked = ATTRIBUTES[attribute]
         texts = text_table(asked.name, self.windows.properties)
 
@@ -134,7 +134,7 @@ class CandidateTable:
 
 
 def build(windows: TokenWindows, activations: NDArray[np.float32], target: NDArray[np.float32], documents: Rows) -> CandidateTable:
-    """Build the table. `activations` and `target` float32 [N, W], 0 where the feature does not fire; it must fire at one token at least."""
+    """Return the table; `activations` and `target` float32 [N, W] must fire somewhere."""
     cells = np.flatnonzero(windows.usable.ravel())
     active = activations.ravel()[cells] > 0
     codes = np.stack([windows.attribute(asked.name, asked.at).ravel()[cells] for asked in ATTRIBUTES])
@@ -159,7 +159,7 @@ def build(windows: TokenWindows, activations: NDArray[np.float32], target: NDArr
 def _number(
     codes: NDArray[np.int64], active: NDArray[np.bool_], windows: TokenWindows
 ) -> tuple[NDArray[np.int32], NDArray[np.intp], NDArray[np.int64]]:
-    """Number the values that occur at active tokens, attribute by attribute; all other values share the last number."""
+    """Number each attribute's values at active tokens; all others share the last number."""
     sizes = np.array([attribute_size(asked.name, windows.properties) for asked in ATTRIBUTES])
     base = np.concatenate([[0], np.cumsum(sizes)])
     known = codes >= 0
@@ -184,7 +184,7 @@ def _flags(windows: TokenWindows, cells: Rows, active: NDArray[np.bool_]) -> tup
 
 
 def _pieces(windows: TokenWindows, active_cells: Rows) -> list[Contains]:
-    """Return pieces of text that several of the firing tokens share, ordered by the letters that they cover."""
+    """Return text pieces that several firing tokens share, by the letters they cover."""
     strings = windows.properties.strings
     words = {strings[token].strip().lower() for token in np.unique(windows.ids.ravel()[active_cells])}
     counts: dict[str, int] = {}
@@ -196,18 +196,18 @@ def _pieces(windows: TokenWindows, active_cells: Rows) -> list[Contains]:
 
 
 def _occurrences(windows: TokenWindows, active: NDArray[np.bool_], scope: str) -> Occurrences:
-    """Find the first occurrence of each word in a window or line, of the words after which the feature ever fires."""
+    """Return each word's first occurrence per window or line, for words before firings."""
     count, length = windows.shape
     words = windows.attribute("word", 0)
     window = np.broadcast_to(np.arange(count)[:, None], windows.shape)
     end = np.broadcast_to((np.arange(count)[:, None] + 1) * length, windows.shape)
     if scope == "line":
         breaks = np.where(windows.flag("newline", 0), windows.columns, length - 1)
-        # The first line break from here on, itself included.
+        # The first line break from here on, including this token.
         ahead = np.minimum.accumulate(breaks[:, ::-1], axis=1)[:, ::-1]
         end = window * length + ahead + 1
     cells = np.flatnonzero(words.ravel() >= 0)
-    # A line is named by its end, a window by its own.
+    # A line is identified by its end, a window by its own.
     _, first = np.unique(end.ravel()[cells] * (words.max() + 2) + words.ravel()[cells], return_index=True)
     cells = cells[first]
     low, high = cells + 1, end.ravel()[cells]

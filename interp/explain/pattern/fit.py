@@ -1,4 +1,4 @@
-"""The `pattern` explainer: it fits a rule on explain contexts, cross-validates it and writes it as a sentence."""
+"""Fit a rule on explain contexts, cross-validate it, and write its sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,24 +19,24 @@ from interp.explain.pattern.token_windows import TokenWindows
 
 Floats = NDArray[np.float64]
 
-# The target blends "fires" with "how strongly", so that weak firings count for detection and strong ones for simulation.
+# The target mixes firing with strength, so that weak firings count for detection and strong ones for simulation.
 FIRING_SHARE = 0.5
 STRONG_QUANTILE = 0.9
-# Pseudo-count of tokens with the clause's mean in the mean of one token: what a token does once it mostly does again.
+# Pseudo-count of tokens with the clause's mean in the mean of one token. It is low since a token's activations are mostly alike.
 TOKEN_PRIOR = 0.5
 TOKENS_GRADED = 64
 FOLDS = 2
-# A further clause must raise the cross-validated worth by this much; a rule must be worth so many standard errors of a random rule.
+# Least gain of cross-validated worth per further clause, and least worth of a rule in standard errors of a random rule.
 LEAST_GAIN = 0.01
 LEAST_ERRORS = 2.5
 SURE_SHARE = 0.1
-# Below this worth the search is repeated with bits that cost so many times as much.
+# Below this worth the search is repeated, with the price of bits multiplied.
 SURE_WORTH = 0.5
 FRUGAL = 4.0
 
 
 class Pattern:
-    """Explainer that fits an executable rule. Deterministic: the seed changes nothing."""
+    """An explainer that fits an executable rule, without use of the seed."""
 
     name = EXPLAINER
     version = 4
@@ -64,7 +64,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """The fewest clauses with (nearly) the highest worth, their worth on other documents, and its standard error for a random rule as frequent."""
+    """The fewest clauses with (nearly) the highest worth on other documents."""
 
     clauses: int
     worth: float
@@ -87,23 +87,23 @@ def target_of(activations: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] | None:
-    """Return the best rule for these contexts with its cross-validated worth (0 to 1); None when none is better than silence.
+    """Return the best rule and its cross-validated worth (0 to 1), or None.
 
-    At least one token must fire.
+    None where no rule is better than silence. At least one token must fire.
     """
     contexts, settings = distinct(contexts), SearchSettings()
     windows = TokenWindows.of(contexts, properties)
-    # Below its firing level a feature counts as silent, here as in every count.
+    # Below its firing level a feature counts as silent, as in every count.
     activations = np.where(windows.usable & contexts.fires_at(), contexts.activations.astype(np.float32), 0)
     table = build(windows, activations, target_of(activations), np.unique(contexts.documents, return_inverse=True)[1])
     strength = activations.ravel()[table.cells].astype(np.float64)
     folds = (contexts.documents % np.uint64(FOLDS)).astype(np.intp)[table.window_of]
-    # The token before a window's first token is not visible (unless the row begins there): the first token is left out.
+    # The first token is left out, since the token before it is not visible (unless the row begins there).
     rows = np.flatnonzero((table.cells % windows.shape[1] > 0) | (contexts.positions[table.window_of] == 0))
 
     validated = _cross_validate(table, settings, rows, folds[rows], strength)
     if validated.worth < SURE_WORTH:
-        # Long lists that hold on no other documents: a simpler rule may.
+        # Long lists may fail on other documents where a simpler rule holds.
         frugal = replace(settings, price=settings.price * FRUGAL)
         settings, validated = max(
             ((settings, validated), (frugal, _cross_validate(table, frugal, rows, folds[rows], strength))), key=lambda pair: pair[1].worth
@@ -116,7 +116,7 @@ def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] |
 
 
 def _kept(found: list[FoundClause], count: int) -> list[FoundClause]:
-    """Return as many clauses as cross-validation chose, and those that carry much of the rule in any case."""
+    """Return the clauses of the cross-validated `count`, and others that carry much."""
     total = sum(clause.score for clause in found)
     return [clause for place, clause in enumerate(found) if place < count or clause.score >= SURE_SHARE * total]
 
@@ -127,10 +127,10 @@ def without_special_cases(found: list[FoundClause]) -> list[FoundClause]:
 
 
 def _cross_validate(table: CandidateTable, settings: SearchSettings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> CrossValidation:
-    """Measure rules of 0, 1, 2... clauses, each token predicted by the rule that was fitted without its document."""
+    """Measure rules of 0, 1, 2... clauses on documents left out of the fit."""
     predicted = np.zeros((settings.clauses + 1, len(rows)))
     for fold in range(FOLDS):
-        # A narrow search is enough to measure how much holds on other documents, and takes less time.
+        # A narrow search is enough to measure the worth on other documents, and takes less time.
         search = Search(table, replace(settings, beam_width=1), rows[folds != fold])
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
@@ -146,9 +146,9 @@ def _cross_validate(table: CandidateTable, settings: SearchSettings, rows: Rows,
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:
-    """Return the mean of Youden's J over windows (detection) and Pearson's r over tokens (simulation), and its standard error; 0 for silence.
+    """Return the mean of window J and token r, with its standard error.
 
-    These are the scores of the rule. The standard error is that of a rule that says yes as often, but at random.
+    Youden's J over windows is for detection, Pearson's r over tokens for simulation. Silence is 0. The error is that of as many random yes answers.
     """
     if not predicted.any():
         return 0.0, 0.0
@@ -168,7 +168,7 @@ def _mean(search: Search, found: FoundClause, strength: Floats) -> float:
 
 
 def _clauses(search: Search, found: list[FoundClause], strength: Floats) -> tuple[Clause, ...]:
-    """Return the clauses, where there are several each with the share of the activation that it adds to those before it."""
+    """Return the clauses, where several with the share of activation that each adds."""
     if len(found) == 1:
         return (_clause(search, found[0], strength),)
     left, sums = search.rows, list[float]()

@@ -1,4 +1,4 @@
-"""The conditions of rules: evaluated on all tokens of a batch of windows at once, and stored as JSON."""
+"""Define the conditions of rules, evaluated per batch of windows and stored as JSON."""
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -12,13 +12,13 @@ from interp.explain.pattern.token_windows import PLACE_ATTRIBUTES, PLACE_FLAGS, 
 
 Mask = NDArray[np.bool_]
 
-# Values that carry this share of a set in explain contexts are its main case.
+# Values with this share of a set's activation in explain contexts are its main case.
 MAIN_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """One condition. Hashable, and independent of the windows that it is evaluated on."""
+    """A hashable condition, independent of the windows that it is evaluated on."""
 
     kind: ClassVar[str]
 
@@ -32,12 +32,12 @@ class Literal:
 
 
 def text_table(attribute: str, properties: TokenProperties) -> tuple[str, ...] | None:
-    """Return the texts of an attribute's codes; None where codes are numbers (token ids, columns, places)."""
+    """Return the texts of an attribute's codes; None where codes are numbers."""
     return properties.values.get(TOKEN_ATTRIBUTES.get(attribute, attribute))
 
 
 def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
-    """Return the code of a value in this vocabulary; -1 when it does not occur."""
+    """Return the code of a value in this vocabulary; -1 when absent."""
     if isinstance(value, str):
         return properties.numbers[TOKEN_ATTRIBUTES.get(attribute, attribute)].get(value, -1)
     return value
@@ -45,10 +45,10 @@ def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OneOf(Literal):
-    """An attribute, at `at` tokens from here, has one of the values (`negated`: it is known, and has none of them).
+    """An attribute at offset `at` has (`negated`: is known, without) one of the values.
 
-    `values` are ordered by their weight in the feature; `rare` ones count too, but are too light to be named one by one. `share` is the share of the
-    activation on all of them, in explain contexts, that `values` carry: it changes the sentence, not what holds.
+    `values` are ordered by their weight in the feature. `rare` ones count, too, but are too light to be named. `share` is the share of the activation
+    on all of them, in explain contexts, that `values` carry. It changes the sentence, not what holds.
     """
 
     attribute: str
@@ -78,7 +78,7 @@ class OneOf(Literal):
 
 @dataclass(frozen=True, slots=True)
 class Flag(Literal):
-    """A class of the token at `at`, or a flag of the place, holds (`negated`: does not)."""
+    """A class of the token at `at`, or a place's flag, holds (`negated`: fails)."""
 
     name: str
     at: int = 0
@@ -109,7 +109,7 @@ class Seen(Literal):
 
 @dataclass(frozen=True, slots=True)
 class InRow(Literal):
-    """The token has a position from `low` to `high` (both included; None: no end) in the row that the subject read."""
+    """The token's position in the subject's row is from `low` to `high`, inclusive."""
 
     low: int
     high: int | None
@@ -121,7 +121,7 @@ class InRow(Literal):
 
 @dataclass(frozen=True, slots=True)
 class Between(Literal):
-    """A numeric attribute lies in `low` to `high` (both included; None: no end)."""
+    """A numeric attribute is from `low` to `high`, inclusive; None: no limit."""
 
     attribute: str
     low: int
@@ -157,7 +157,7 @@ KINDS: dict[str, type[Literal]] = {kind.kind: kind for kind in (OneOf, Flag, See
 
 
 def literal_from_json(content: dict[str, Any]) -> Literal:
-    """Read a literal. Raises InputError when the content is none."""
+    """Return a literal from JSON. Raises InputError on invalid content."""
     try:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items() if name != "kind"}
         literal = KINDS[content["kind"]](**values)

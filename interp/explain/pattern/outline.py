@@ -1,7 +1,7 @@
-"""Outlines of rules on strings of characters: the characters at which the feature fires, those before, and words around them.
+"""Describe rules on strings of characters by characters, classes and words.
 
-With a vocabulary of single characters, rules are made of the last two or three characters. A list of such fragments tells a reader nothing; the
-characters at which the feature fires, and whole words of the explain contexts, do. The sentence depends on an outline, the predictions do not.
+With a vocabulary of single characters, rules consist of the last two or three characters. A list of such fragments is unreadable. The characters at
+which the feature fires, and whole words of the explain contexts, are readable. The sentence depends on an outline, the predictions do not.
 """
 
 from collections import defaultdict
@@ -19,11 +19,11 @@ Weights = NDArray[np.float64]
 
 MOST_LISTED = 3
 MOST_WORDS = 3
-# Strongest places that are searched for words.
+# Number of strongest places that are searched for words.
 PLACES_READ = 150
-# Of the F score: recall of firings weighs more than precision.
+# Beta of the F score: recall of firings weighs more than precision.
 BETA = 1.3
-# Gain of score that a listed character, a class, and a listed character before must bring.
+# Least gain of score per listed character, per class, and per listed character before.
 ITEM_COST, CLASS_COST, BEFORE_COST = 0.02, 0.02, 0.02
 # A list after a list is hard to read.
 PRODUCT_COST = 0.1
@@ -50,9 +50,9 @@ class Outline:
     """The description of a rule's places that fits best.
 
     `last`: the characters at which the feature fires, or strings of two at whose end it fires, by weight; where empty, `noun` names their class.
-    `before`: characters that stand before, `place` how near (where empty: right before), or what stands there where no character is listed.
-    `words`: words of explain contexts around such places. `share`: how much of the activation the description covers; `hits`: at what share of the
-    places that it describes the feature fires.
+    `before`: characters that precede them, `place` how near (where empty: right before), or what is there where no character is listed. `words`:
+    words of explain contexts around such places. `share`: the share of the activation at described places. `hits`: the share of described places at
+    which the feature fires.
     """
 
     last: tuple[str, ...]
@@ -74,7 +74,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class TokenCells:
-    """P tokens of explain contexts: `cells` in the flattened windows, `target` (0: silent), `documents`; each [P]."""
+    """P tokens of explain contexts: `cells` in the flattened windows, `target`, `documents`, each [P]."""
 
     windows: TokenWindows
     cells: NDArray[np.intp]
@@ -84,7 +84,7 @@ class TokenCells:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Half of a description: characters or the name of a class, where it holds, and its cost."""
+    """Half of a description: characters or a class, where it holds, its cost."""
 
     listed: tuple[str, ...]
     name: str
@@ -93,7 +93,7 @@ class _Part:
 
 
 def outline_of(places: TokenCells) -> Outline:
-    """Return the description with the best F score (van Rijsbergen, 1979) between activation and described places, less the cost of its length."""
+    """Return the description with the best F score (van Rijsbergen, 1979) less its cost."""
     total = max(float(places.target.sum()), 1e-9)
     best: tuple[float, float, float, _Part, _Part] | None = None
     befores, alone = list(_befores(places)), [_anywhere(places)]
@@ -138,7 +138,7 @@ def _anywhere(places: TokenCells) -> _Part:
 
 
 def _pairs(places: TokenCells) -> Iterator[_Part]:
-    """Yield the one, two and three heaviest strings of two characters, of those at whose end the feature fires often."""
+    """Yield the one to three heaviest strings of two characters with frequent firing ends."""
     strings = (*places.windows.properties.strings, "")
     size = len(strings)
     codes, inverse = np.unique(places.windows.at(-1).ravel()[places.cells] * size + places.windows.ids.ravel()[places.cells], return_inverse=True)
@@ -167,9 +167,9 @@ def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], 
 
 
 def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
-    """Return words around the strongest places: those of several documents if there are any, one per last character first.
+    """Return words around the strongest places, different last characters first.
 
-    A sign or a space belongs to the word before it. Words that the window cuts are left out.
+    Words of several documents are preferred. A sign or a space belongs to the word before it. Words that the window cuts are left out.
     """
     windows = places.windows
     sums: defaultdict[tuple[str, str], float] = defaultdict(float)
@@ -193,7 +193,7 @@ def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
 
 
 def _word(pieces: list[str], column: int) -> str | None:
-    """Return the word at a place, or before a sign there; None where the window cuts it or there is none."""
+    """Return the uncut word at a place, or before a sign there, or None."""
 
     def inside(at: int) -> bool:
         return pieces[at].isalnum() or (pieces[at] == "'" and 0 < at < len(pieces) - 1 and pieces[at - 1].isalpha() and pieces[at + 1].isalpha())

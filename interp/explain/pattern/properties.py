@@ -1,4 +1,4 @@
-"""Properties of every token of a vocabulary, computed once and then looked up by token id."""
+"""Compute properties of a vocabulary's tokens, once, for lookup by token id."""
 
 import re
 from collections import Counter
@@ -23,9 +23,9 @@ def _is_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TokenClass:
-    """A class of tokens, by a token's text and its text without white space around it (never empty but for the blank ones).
+    """A class of tokens, tested on a token's text and its stripped text.
 
-    `many` and `one` name its tokens in a sentence; `qualifier` follows another name of the token, where "that are" would be clumsy.
+    Only blank tokens have an empty stripped text. `many` and `one` name its tokens; `qualifier` follows another name, where "that are" is clumsy.
     """
 
     holds: Callable[[str, str], bool]
@@ -101,7 +101,7 @@ CLASSES: dict[str, TokenClass] = {
     "auxiliary": _word_class("auxiliary", "auxiliary verbs", "an auxiliary verb"),
 }
 
-# Names taken from a token's bare text; None where a token has none (too short, say).
+# Names from a token's bare text; None where a token has none, such as a short one.
 NAMES: dict[str, Callable[[str], str | None]] = {
     "bare": lambda bare: bare or None,
     "word": lambda bare: bare.lower() or None,
@@ -115,7 +115,7 @@ NAMES: dict[str, Callable[[str], str | None]] = {
 
 @dataclass(frozen=True)
 class TokenProperties:
-    """Columns over a vocabulary of V tokens, each with one more entry, at V, for "no token there" (outside the window).
+    """Columns [V+1] over a vocabulary's V tokens; entry V is "no token there".
 
     lowered    each token's text in lower case, without white space around it
     codes      name -> int32 [V+1]: the number of the token's value of that name, -1 for none; `values[name][code]` is its text
@@ -124,7 +124,7 @@ class TokenProperties:
     indent     int32 [V+1]  columns after its last line break, or columns of a blank token
     brackets   int8 [3, V+1]  opening less closing brackets of each kind
     quotes     int8 [3, V+1]  single quotes, double quotes, triple quotes (these are not counted among the former)
-    comment    bool [V+1]   the token holds a `#`
+    comment    bool [V+1]   the token contains a `#`
     """
 
     strings: tuple[str, ...]
@@ -145,18 +145,18 @@ class TokenProperties:
 
     @cached_property
     def cased(self) -> frozenset[str]:
-        """Words that the vocabulary writes in several cases."""
+        """Return the words that the vocabulary writes in several cases."""
         spellings = Counter(bare.lower() for bare in self.values["bare"])
         return frozenset(word for word, count in spellings.items() if count > 1)
 
     def code_count(self, name: str) -> int:
-        """Return how many different codes an attribute has."""
+        """Return the number of distinct codes of an attribute."""
         return self.size if name == "token" else len(self.values[name])
 
 
 @lru_cache(maxsize=4)
 def properties_of(vocabulary: Vocabulary) -> TokenProperties:
-    """Return the properties of a vocabulary, computed once per process: about 20 microseconds per token."""
+    """Return a vocabulary's properties, cached per process; 20 microseconds per token."""
     strings = vocabulary.strings
     size = len(strings)
     special = np.zeros(size + 1, dtype=np.bool_)
@@ -196,7 +196,7 @@ def properties_of(vocabulary: Vocabulary) -> TokenProperties:
 
 
 def _columns(text: str) -> int:
-    """Return the columns of white space after the last line break, a tab counting as four."""
+    """Return the columns of white space after the last line break; a tab is four."""
     tail = text.rpartition("\n")[2]
     return sum(4 if character == "\t" else 1 for character in tail) if not tail.strip() else 0
 

@@ -1,4 +1,4 @@
-"""Rules: unions of clauses, each a conjunction of literals that predicts an activation."""
+"""Define rules: unions of clauses, each a conjunction that predicts an activation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ EXPLAINER = "pattern"
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """Where all `literals` hold, the activation is `value`, or that of `by_token` for the token there.
+    """A conjunction of `literals` that predicts `value`, or `by_token` for its token.
 
     `share` is the share of the activation in explain contexts that this clause adds to those before it: only the sentence depends on it.
     """
@@ -54,7 +54,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Any of the clauses; where several fire, the largest prediction counts.
+    """A union of clauses; where several hold, the largest prediction counts.
 
     `outline` describes the places of a rule on strings of characters: only the sentence depends on it.
     """
@@ -65,11 +65,11 @@ class Rule:
     def predict(
         self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], vocabulary: Vocabulary
     ) -> NDArray[np.float32]:
-        """Return activations float32 [N, W]: 0 where the rule does not hold, at special tokens and beyond `lengths`."""
+        """Return activations float32 [N, W], 0 at special tokens and beyond `lengths`."""
         return self.predict_windows(TokenWindows(tokens, lengths, positions, properties_of(vocabulary)))
 
     def predict_windows(self, windows: TokenWindows) -> NDArray[np.float32]:
-        """Predict on windows whose attributes many rules share."""
+        """Return the prediction on windows whose attributes many rules share."""
         predicted = np.zeros(windows.shape, dtype=np.float32)
         for clause in self.clauses:
             np.maximum(predicted, clause.predict(windows), out=predicted)
@@ -81,7 +81,7 @@ class Rule:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
-        """Read a rule. Raises InputError when the content is none of a known version."""
+        """Return a rule from JSON. Raises InputError on invalid content or unknown versions."""
         if content.get("version") not in READABLE:
             raise InputError("The rule cannot be read.", why=f"Its version is {content.get('version')!r}, known are {READABLE}.")
         try:

@@ -1,9 +1,9 @@
 """Search for a rule, clause by clause, each a conjunction found by beam search.
 
-A clause that covers n tokens whose targets sum to S, and predicts their mean, reduces the sum of squares about zero by S^2 / n: so the gain of a set
-of values of one attribute depends on sums alone, and by Breiman et al. (Classification and Regression Trees, 1984, section 4.2.2) the best of all
-2^k sets is a prefix of the values ordered by their mean. A pseudo-count in the denominator accounts for unseen tokens, and every clause costs the
-bits of its description (minimum description length).
+A clause that covers n tokens whose targets sum to S, and predicts their mean, reduces the sum of squares about zero by S^2 / n. So the gain of a set
+of values of one attribute depends on sums alone. By Breiman et al. (Classification and Regression Trees, 1984, section 4.2.2) the best of all 2^k
+sets is a prefix of the values ordered by their mean. A pseudo-count in the denominator accounts for unseen tokens. Every clause costs the bits of its
+description (minimum description length).
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,17 +22,16 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 # The cheapest literal: one word where there is no other.
 LEAST_BITS = 2.0
-# A value of a set is named when it carries this share of the set's targets, up to MOST_NAMED. Where these carry less than COMMON_SHARE,
-# FEWEST_NAMED are named.
+# A value is named when it carries this share of its set's targets, up to MOST_NAMED; below COMMON_SHARE in all, FEWEST_NAMED are.
 NAMED_SHARE = 0.04
 MOST_NAMED = 5
 FEWEST_NAMED = 3
 COMMON_SHARE = 0.5
-# Values that a label names of a set that it does not name whole.
+# Most values that a label names of a partly named set.
 MOST_SAID = 3
 # When the named values carry this share, the others are left out.
 SLIGHT_SHARE = 0.95
-# A product of two lists is hard to read: in a conjunction with another list each value beyond SHORT_LIST costs more bits.
+# A product of two lists is hard to read, so each value beyond SHORT_LIST costs more bits there.
 SHORT_LIST = 2
 PRODUCT_BITS = 8.0
 
@@ -58,7 +57,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A condition of the search: `number` is an attribute, a flag or a word, `chosen` the bins of the attribute."""
+    """A condition: `number` of an attribute, flag or word, `chosen` attribute bins."""
 
     source: str
     number: int
@@ -68,7 +67,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class FoundClause:
-    """A conjunction, the tokens (rows of the table) where it holds, and its gain less the cost of its bits."""
+    """A conjunction, the table rows where it holds, and its gain less its bits' cost."""
 
     terms: tuple[Term, ...]
     rows: Rows
@@ -87,19 +86,19 @@ class CandidateLiteral:
 
 
 def _has_list(state: FoundClause) -> bool:
-    """Return whether a condition of the conjunction is a set of several values."""
+    """Return whether a condition is a set of several values."""
     return any(len(term.chosen) > 1 for term in state.terms if term.source == "one_of")
 
 
 def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
-    """Return the bits of one value of an attribute. A piece of a word costs as much as the word: there are fewer, but they are less specific."""
+    """Return the bits of an attribute's value; pieces of words cost as much as words."""
     words = next(other for other, asked in enumerate(ATTRIBUTES) if (asked.name, asked.at) == ("word", ATTRIBUTES[number].at))
     least = counts[words] if ATTRIBUTES[number].name in PIECES_OF_WORDS else 0
     return float(np.log2(max(counts[number], least) + 1))
 
 
 class Search:
-    """One feature's search over `rows` of a table. Deterministic: ties go to the first."""
+    """The search for one feature over `rows` of a table; ties go to the first."""
 
     def __init__(self, table: CandidateTable, settings: SearchSettings, rows: Rows) -> None:
         self.table = table
@@ -109,14 +108,14 @@ class Search:
         self._starts = np.searchsorted(table.bin_attribute, np.arange(len(ATTRIBUTES) + 1))
         self._value_bits = np.array([_value_bits(number, np.diff(self._starts)) for number in range(len(ATTRIBUTES))])
         self._base_bits = np.array([asked.bits for asked in ATTRIBUTES])
-        # Attributes that have any value where the feature fires.
+        # Attributes with a value where the feature fires.
         self._asked = np.flatnonzero(np.diff(self._starts))
 
     def clauses(self) -> list[FoundClause]:
-        """Return the clauses, each found on the tokens that those before do not cover. Empty when none is worth its bits.
+        """Return the clauses, each found on tokens that earlier ones do not cover.
 
-        A greedy first clause with a long list of values may be worse than a class and a short list: so a rule with a long list is compared with the
-        one whose first clause has to be short.
+        Empty when none is worth its bits. A greedy first clause with a long list of values may be worse than a class and a short list. So a rule with
+        a long list is compared with one whose first clause must be short.
         """
         found = self.greedy()
         if any(len(term.chosen) > self.settings.few_values for clause in found for term in clause.terms):
@@ -125,7 +124,7 @@ class Search:
         return found
 
     def greedy(self, most_values: int | None = None) -> list[FoundClause]:
-        """Find clauses as long as they are worth their bits; the first with at most `most_values` values in a set."""
+        """Return clauses worth their bits, the first with sets of at most `most_values`."""
         found: list[FoundClause] = []
         left = self.rows
         while len(found) < self.settings.clauses and self.table.target[left].any():
@@ -137,7 +136,7 @@ class Search:
         return found
 
     def _revise(self, found: list[FoundClause]) -> list[FoundClause]:
-        """Find each clause but the last again on the tokens that the others do not cover, where a shorter set of values may do."""
+        """Return the clauses, all but the last refitted on tokens that the others leave."""
         for place in range(len(found) - 1):
             others = found[:place] + found[place + 1 :]
             again = self._clause(reduce(lambda left, other: left[~self.holds(other.terms, left)], others, self.rows))
@@ -147,7 +146,7 @@ class Search:
         return self._rescored(found)
 
     def _rescored(self, found: list[FoundClause]) -> list[FoundClause]:
-        """Score each clause on the tokens that those before it do not cover."""
+        """Return the clauses with scores on the tokens that earlier ones do not cover."""
         left = self.rows
         rescored: list[FoundClause] = []
         for clause in found:
@@ -162,7 +161,7 @@ class Search:
         return tuple(self._literal(term, found.rows) for term in found.terms)
 
     def without_rare(self, found: FoundClause) -> FoundClause:
-        """Return the clause without the tails of its sets that carry next to nothing. Other tails hold on other documents too."""
+        """Return the clause without slight tails of its sets, which change between documents."""
 
         def without(term: Term) -> Term:
             named, _, share = self._by_weight(term, found.rows)
@@ -179,7 +178,7 @@ class Search:
         return held
 
     def _clause(self, left: Rows, most_values: int | None = None) -> FoundClause | None:
-        """Return the best conjunction on the tokens `left`, with at most `most_values` values in a set; None when none is worth its bits."""
+        """Return the best conjunction on `left` with short enough sets, or None."""
         self._most_values = most_values or self.settings.most_values
         best: FoundClause | None = None
         states = [FoundClause((), left, 0.0)]
@@ -193,7 +192,7 @@ class Search:
         return self._polish(best, left)
 
     def _bound(self, state: FoundClause) -> float:
-        """Return an upper bound on the score of longer conjunctions: all targets of the state predicted exactly."""
+        """Return an upper bound on longer conjunctions' scores, with all targets predicted exactly."""
         return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.settings.price * (state.bits + LEAST_BITS)
 
     def _grow(self, states: list[FoundClause]) -> list[FoundClause]:
@@ -322,9 +321,9 @@ class Search:
         return replace(literal, negated=True) if term.source == "no_flag" and isinstance(literal, Flag) else literal
 
     def _by_weight(self, term: Term, rows: Rows) -> tuple[list[int], list[int], float]:
-        """Return the values of a set that are named, the heaviest first, the rest, and the share of the targets of the former.
+        """Return a set's named values, heaviest first, its others, and the named share.
 
-        Named are values with a good part of the targets, in more documents than one. Places in a line or row are all named.
+        Named values carry a good part of the targets, in several documents. Places in a line or row are all named. The share is that of the targets.
         """
         table = self.table
         bins = table.bins[term.number, rows]
@@ -347,7 +346,7 @@ class Search:
         return np.bincount(table.bins[term.number, rows], weights=table.target[rows], minlength=table.bin_count + 1).astype(np.float64)
 
     def _said(self, named: list[int], rest: list[int], share: float, weights: Floats) -> tuple[list[int], list[int], float]:
-        """Name, of a set that is not named whole, only the few values that carry most of it, or a few examples."""
+        """Return a partly named set's values, with only the few main ones named."""
         if not rest:
             return named, rest, share
         carried = np.cumsum(weights[named]) / max(float(weights[[*named, *rest]].sum()), 1e-9)
@@ -355,7 +354,7 @@ class Search:
         return named[:count], [*named[count:], *rest], float(carried[count - 1])
 
     def _is_outlined(self, term: Term) -> bool:
-        """Return whether a set of characters, or of strings of them, is too long for a list."""
+        """Return whether a set of characters or strings is too long for a list."""
         if term.source != "one_of":
             return False
         asked = ATTRIBUTES[term.number]
@@ -364,7 +363,7 @@ class Search:
         return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
 
     def outline(self, found: Sequence[FoundClause]) -> Outline | None:
-        """Return the outline of a rule on a set of strings of characters; None for other rules."""
+        """Return the outline of a rule on a set of character strings, or None."""
         if not any(self._is_outlined(term) for clause in found for term in clause.terms):
             return None
         table = self.table

@@ -1,4 +1,4 @@
-"""Rules as sentences."""
+"""Write rules as sentences."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from interp.explain.pattern.rule import EXPLAINER, Clause, Rule
 from interp.explain.pattern.token_windows import TAILS, tail_tokens
 
 SPACES_COUNTED = 3
-# Clauses that carry this share of a rule are its main case: the label names them alone, with "mostly".
+# Clauses with this share of a rule are its main case: the label names them alone, with "mostly".
 MAIN_CLAUSES = 0.8
 # Beyond this share no "mostly" is written.
 NEARLY_ALL = 0.95
-# Where the feature fires at a lower share of the described places, the label says "some".
+# Below this share of firing among the described places, the label says "some".
 SOME_HITS = 0.5
 HALF = 0.5
 WEAKER = ("some ", "sometimes ", "often ")
-# A class names a set when it holds for so many of its values.
+# A class names a set when it holds for this share of its values.
 CLASS_SHARE = 0.9
 
-# Flag of a place: when it holds, when it does not.
+# Phrases of a place's flag: when it holds, when it does not.
 FLAG_PHRASES: dict[str, tuple[str, str]] = {
     "line_start": ("at the start of a line", "not at the start of a line"),
     "deeper": ("in a line indented deeper than the one before", "in a line not indented deeper than the one before"),
@@ -40,7 +40,7 @@ FLAG_PHRASES: dict[str, tuple[str, str]] = {
     "repeated": ("that stood earlier in the window", "for the first time in the window"),
     "continued": ("again after the same token as before", "not after the same token as before"),
 }
-# Attribute of the token itself: the name of its tokens, given the quoted values.
+# Names of tokens by an attribute of their own, around the quoted values.
 OWN: dict[str, str] = {
     **dict.fromkeys(("token", "bare", "word"), "{}"),
     **dict.fromkeys(("prefix2", "prefix3"), "words that begin with {}"),
@@ -58,7 +58,7 @@ OF_PLACE: dict[str, str] = {
     "row": "at place {} of the input",
 }
 DISTANCE = {-3: "three tokens after", -2: "two tokens after", -1: "right after", 1: "right before"}
-# Classes that may name a set of tokens, the closest first, and the name of such a set where it is not that of the class.
+# Classes that may name a set of tokens, the closest first, with the set's name where it differs.
 SET_CLASSES = (
     *("newline", "blank", "digits", "pronoun", "determiner", "preposition", "conjunction", "auxiliary", "sentence_end"),
     *("opens", "closes", "operator", "punctuation", "letter", "upper", "capitalised", "underscore"),
@@ -76,7 +76,7 @@ SIGNS = {"␣×": "␣×4 for four spaces", "␣": "␣ for a space", "↵": "�
 
 
 class Role(IntEnum):
-    """The part of a phrase in its sentence; of several names of the token the first in this order comes first."""
+    """The part of a phrase in its sentence, in the order of names."""
 
     NAMED = 0
     CLASS = 1
@@ -95,12 +95,12 @@ class Phrase:
 
 
 def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
-    """Return the rule as one line of text; the values of a set are ordered by their weight.
+    """Return the rule as one line; the values of a set are ordered by weight.
 
     It is a label for readers: the main case where one carries most of the rule ("mostly"), a few examples of a set ("tokens such as"), what strings
     of characters share and words that contain them ("as in"). With `most_named` it is the whole rule: every clause, and so many values of each set.
 
-    `x` with backticks is the token x; where the rule takes it with and without a space before it, or in several cases, it is named once.
+    `x` with backticks is the token x. Where the rule takes it with and without a space before it, or in several cases, it is named once.
     """
     if rule.outline is not None and not most_named:
         return _outlined(rule.outline)
@@ -110,7 +110,7 @@ def sentence(rule: Rule, vocabulary: Vocabulary, most_named: int = 0) -> str:
 
 
 def _hedged(said: str) -> str:
-    """Move "mostly" to the beginning, once; leave it out where a weaker word says it."""
+    """Move "mostly" to the beginning, once, or omit it beside a weaker word."""
     if "mostly " not in said:
         return said
     said = said.replace("mostly ", "")
@@ -120,7 +120,7 @@ def _hedged(said: str) -> str:
 
 
 def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
-    """Return the first clauses that carry most of the rule; all of them where their shares are not known."""
+    """Return the first clauses with most of the rule, or all without shares."""
     carried = 0.0
     for count, clause in enumerate(clauses, 1):
         carried += clause.share or 0.0
@@ -130,7 +130,7 @@ def _main(clauses: Sequence[Clause]) -> Sequence[Clause]:
 
 
 def _expanded(literal: Literal, most_named: int) -> Literal:
-    """Return the literal with up to `most_named` values named one by one, and at least those that it names itself."""
+    """Return the literal with `most_named` values named, or with its own number if greater."""
     if not isinstance(literal, OneOf) or not most_named:
         return literal
     known = (*literal.values, *literal.rare)
@@ -176,7 +176,7 @@ def _tail(code: int, attribute: str, vocabulary: Vocabulary) -> str:
 
 
 def _noun(literal: OneOf, vocabulary: Vocabulary) -> str:
-    """Return the name of a set's tokens: a class of nearly all of them, and of those that are named; else tokens."""
+    """Return the name of a set's tokens: a class of nearly all, else "tokens"."""
     if not literal.rare:
         return "tokens"
     texts = [vocabulary.text(int(value)) if literal.attribute == "token" else str(value) for value in (*literal.values, *literal.rare)]
@@ -188,9 +188,9 @@ def _noun(literal: OneOf, vocabulary: Vocabulary) -> str:
 
 
 def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
-    """Return the named tokens and the number of others; tokens that differ in a space before them or in case count as one.
+    """Return the named tokens, merged over leading space and case, and the other count.
 
-    That is the one without a space, in lower case, as far as the set has it.
+    The one without a space, in lower case, is named where the set has it.
     """
     texts = {int(value): vocabulary.text(int(value)) for value in (*literal.values, *literal.rare)}
     twins: dict[str, int] = {}
@@ -202,9 +202,9 @@ def _tokens(literal: OneOf, vocabulary: Vocabulary) -> tuple[list[str], int]:
 
 
 def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str = "tokens") -> str:
-    """Return "`a`, `b` or `c`"; with `rare` others "mostly `a`" where those named carry most, else "tokens such as `a`, `b` or `c`".
+    """Return "`a`, `b` or `c`", with "mostly" or "such as" for `rare` others.
 
-    `what` is the name of the values in the last form.
+    It is "mostly `a`" where those named carry most, else "tokens such as `a`, `b` or `c`". `what` is the name of the values in the last form.
     """
     if rare and share >= MAIN_SHARE:
         return f"mostly {_either(quoted)}"
@@ -229,7 +229,7 @@ def _is_break(literal: Literal) -> bool:
 
 
 def _of_line(literal: Literal) -> Literal:
-    """Replace a condition on the token right before a line break by one on the end of the line."""
+    """Return a condition on a token before a line break as a line-end condition."""
     if isinstance(literal, OneOf) and (literal.attribute, literal.at) == ("suffix1", -1):
         return replace(literal, attribute="line_before", at=0)
     return literal
@@ -312,10 +312,10 @@ PHRASES: dict[type, Callable[..., Phrase]] = {OneOf: _one_of, Flag: _flag, Seen:
 
 
 def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bool = True) -> str:
-    """Return the whole rule of an explanation: every clause, and at most `MOST_WRITTEN` values of each set; the label may say less.
+    """Return the whole rule: every clause, with at most `MOST_WRITTEN` values per set.
 
-    A text that another explainer wrote beside a rule stays, and so does one whose rule cannot be read. The text of a rule ends with a legend of the
-    signs in it. The explanation must have a text.
+    The label may say less. A text that another explainer wrote beside a rule stays, and so does one with an unreadable rule. The text of a rule ends
+    with a legend of its signs. The explanation must have a text.
     """
     text = str(explanation.text)
     if explanation.rule is None or explanation.explainer != EXPLAINER:
@@ -329,7 +329,7 @@ def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bo
 
 
 def _legend(text: str) -> str:
-    """Return the meanings of the signs in a rule's text; the empty string where it has none."""
+    """Return the meanings of the signs in a rule's text, or the empty string."""
     single = text.replace("␣×", "")
     found = [meaning for sign, meaning in SIGNS.items() if sign in (text if sign == "␣×" else single)]
     return f" (Here {', '.join(found)}.)" if found else ""

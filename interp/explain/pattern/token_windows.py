@@ -1,4 +1,4 @@
-"""A batch of windows with the attributes and flags of every token, computed when a literal first needs them."""
+"""Evaluate attributes and flags of a batch of windows' tokens, on first use."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -16,15 +16,15 @@ Mask = NDArray[np.bool_]
 # Codes of the attributes of a place.
 MAX_INDENT, MAX_PLACE, MAX_ROW = 64, 32, 32
 
-# Tails of several tokens are attributes where tokens are single characters: in vocabularies of at most so many.
+# Tails of several tokens are attributes only in vocabularies of single characters, of at most this size.
 MOST_CHARACTERS = 160
 TAILS = {"tail2": 2, "tail3": 3}
 
 
 class TokenWindows:
-    """N windows of W tokens. All results are `[N, W]`; a code of -1 and a false flag mean "not so, or not visible in the window".
+    """N windows of W tokens, with results `[N, W]`.
 
-    tokens uint32 [N, W], lengths [N], positions [N] are as in `Contexts`.
+    A code of -1 and a false flag mean "not so, or not visible in the window". tokens uint32 [N, W], lengths [N], positions [N] are as in `Contexts`.
     """
 
     def __init__(self, tokens: NDArray[np.uint32], lengths: NDArray[np.uint16], positions: NDArray[np.uint16], properties: TokenProperties) -> None:
@@ -44,7 +44,7 @@ class TokenWindows:
         return cls(contexts.tokens, contexts.lengths, contexts.positions, properties)
 
     def at(self, offset: int) -> Ints:
-        """Return the token `offset` places on (negative: before); the vocabulary's size where the window ends."""
+        """Return the token at `offset`, the vocabulary's size beyond the window."""
         if offset not in self._shifted:
             shifted = np.full(self.shape, self.properties.size, dtype=np.int64)
             if offset < 0:
@@ -55,7 +55,7 @@ class TokenWindows:
         return self._shifted[offset]
 
     def attribute(self, name: str, offset: int = 0) -> Ints:
-        """Return the code of an attribute: of the token at `offset`, or of the place (`PLACE_ATTRIBUTES`)."""
+        """Return an attribute's code: of the token at `offset`, or the place (`PLACE_ATTRIBUTES`)."""
         key = (name, offset)
         if key not in self._attributes:
             if name == "token":
@@ -68,7 +68,7 @@ class TokenWindows:
         return self._attributes[key]
 
     def flag(self, name: str, offset: int = 0) -> Mask:
-        """Return a class of the token at `offset`, or a flag of the place (`PLACE_FLAGS`)."""
+        """Return a class of the token at `offset`, or a place's flag (`PLACE_FLAGS`)."""
         key = (name, offset)
         if key not in self._flags:
             is_class = name in self.properties.classes
@@ -76,23 +76,23 @@ class TokenWindows:
         return self._flags[key]
 
     def seen(self, word: int, scope: str) -> Mask:
-        """Return whether the word occurs earlier in the window, or earlier in the line."""
+        """Return whether the word occurs earlier in the window or line."""
         last = self.last(self.attribute("word", -1) == word)
         return last > self.line_break_before if scope == "line" else last >= 0
 
     @cached_property
     def line_break_before(self) -> Ints:
-        """One more than the column of the last line break before each token; -1 for none. A line break belongs to the line that it ends."""
+        """Return the column after the last line break before each token; -1 for none."""
         return self.last(self.flag("newline", -1))
 
     @cached_property
     def distinct(self) -> tuple[Ints, Ints]:
-        """The different tokens of all windows, and the index of each token among them [N, W]."""
+        """Return the distinct tokens of all windows, and each token's index among them [N, W]."""
         present, places = np.unique(self.ids, return_inverse=True)
         return present, places.reshape(self.shape)
 
     def last(self, mask: Mask) -> Ints:
-        """Return the column of the last true entry at or before each column; -1 for none."""
+        """Return the last true entry's column up to each column; -1 for none."""
         return np.maximum.accumulate(np.where(mask, self.columns, -1), axis=1)
 
     def gather(self, values: NDArray[np.integer[Any]] | Mask, index: Ints) -> Ints:
@@ -112,7 +112,7 @@ class TokenWindows:
 
     @cached_property
     def line_begin(self) -> Ints:
-        """Column of the line break that began the line; -1 when the line began before the window."""
+        """Return the column of the line break before the line; -1 where not visible."""
         return self.last(self.flag("newline"))
 
     @cached_property
@@ -122,18 +122,18 @@ class TokenWindows:
 
     @cached_property
     def texts_in_line(self) -> Ints:
-        """Tokens with text since the line break, this one included; -1 in a line whose beginning is not visible."""
+        """Return the number of tokens with text in the line so far; -1 where unknown."""
         count = np.cumsum(self.has_text & ~self.flag("newline"), axis=1)
         return np.where(self.line_begin >= 0, count - self.gather(count, self.line_begin), -1)
 
     @cached_property
     def indent_before(self) -> Ints:
-        """Indentation of the line before; -1 where its beginning is not visible."""
+        """Return the indentation of the line before; -1 where its beginning is not visible."""
         return self.gather(self.previous(self.attribute("indent")), self.line_begin)
 
 
 def _tail(windows: TokenWindows, length: int) -> Ints:
-    """Return the code of the last `length` tokens up to each, itself included: their ids as the digits of a number, the nearest last."""
+    """Return the code of the last `length` tokens, with ids as digits, nearest last."""
     size = windows.properties.size
     if size > MOST_CHARACTERS:
         return np.full(windows.shape, -1, dtype=np.int64)
@@ -146,19 +146,19 @@ def _tail(windows: TokenWindows, length: int) -> Ints:
 
 
 def _line_first(windows: TokenWindows) -> Ints:
-    """Return the code (of `word`) of the first word of the line; at a line break, of the line that it ends."""
+    """Return the `word` code of the line's first word; a line break ends its line."""
     newline = windows.flag("newline")
     first = windows.gather(np.where(newline, -1, windows.attribute("word")), windows.last(windows.flag("line_start") | newline))
     return np.where(newline, windows.previous(first), first)
 
 
 def _line_before(windows: TokenWindows) -> Ints:
-    """Return the code (of `suffix1`) of the last character of the line before."""
+    """Return the `suffix1` code of the last character of the line before."""
     return windows.gather(windows.gather(windows.attribute("suffix1"), windows.last(windows.has_text)), windows.line_begin)
 
 
 def _indent(windows: TokenWindows) -> Ints:
-    """Return the columns of indentation of the line, blank tokens after the line break included."""
+    """Return the line's indentation columns, with blank tokens after the line break."""
     columns = windows.properties.indent
     own = np.where(windows.flag("newline"), columns[windows.ids] + np.where(windows.flag("blank", 1), columns[windows.at(1)], 0), -1)
     return np.minimum(windows.gather(own, windows.line_begin), MAX_INDENT - 1)
@@ -168,9 +168,9 @@ PLACE_ATTRIBUTES: dict[str, Callable[[TokenWindows], Ints]] = {
     "line_first": _line_first,
     "line_before": _line_before,
     "indent": _indent,
-    # Indentation that a line break begins; -1 at other tokens.
+    # Indentation after a line break; -1 at other tokens.
     "break_indent": lambda windows: np.where(windows.flag("newline"), windows.attribute("indent"), -1),
-    # Which word of its line the token is, the first being 1.
+    # Number of the word in its line, from 1.
     "place": lambda windows: np.minimum(np.where(windows.has_text, windows.texts_in_line, -1), MAX_PLACE - 1),
     "row": lambda windows: np.where(windows.row < MAX_ROW, windows.row, -1),
     "tail2": lambda windows: _tail(windows, TAILS["tail2"]),
@@ -192,7 +192,7 @@ def _in_comment(windows: TokenWindows) -> Mask:
 
 
 def _inside(windows: TokenWindows, brackets: str) -> Mask:
-    """Return whether a bracket that was opened in the window is not closed yet."""
+    """Return whether a bracket that was opened in the window is still open."""
     depth = windows.sum_before(windows.properties.brackets[BRACKETS.index(brackets)])
     return depth > np.minimum(np.minimum.accumulate(depth, axis=1), 0)
 
@@ -206,7 +206,7 @@ def _repeated(windows: TokenWindows, keys: Ints) -> Mask:
 
 
 def _continued(windows: TokenWindows) -> Mask:
-    """Return whether the token follows the same token as it did earlier in the window."""
+    """Return whether the same token preceded the token earlier in the window."""
     size = windows.properties.size
     known: Mask = windows.at(-1) != size
     return known & _repeated(windows, windows.ids * (size + 1) + windows.at(-1))
@@ -228,7 +228,7 @@ PLACE_FLAGS: dict[str, Callable[[TokenWindows], Mask]] = {
 
 
 def tail_tokens(name: str, code: int, size: int) -> list[int]:
-    """Return the token ids of a tail's code, in the order of the text, in a vocabulary of `size` tokens."""
+    """Return a tail code's token ids in text order, for `size` tokens."""
     ids: list[int] = []
     for _ in range(TAILS[name]):
         code, token = divmod(code, size)
