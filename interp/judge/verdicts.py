@@ -76,7 +76,7 @@ class Verdicts:
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """bool [E, N]."""
+        """Return which questions have an answer, bool [E, N]."""
         answered: NDArray[np.bool_] = self.statuses == AnswerStatus.ANSWERED
         return answered
 

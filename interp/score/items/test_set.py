@@ -76,7 +76,7 @@ class TestSet:
 
     @property
     def scored(self) -> Mask:
-        """bool [N]: the windows that the value counts."""
+        """Return the windows that the value counts, bool [N]."""
         return self.positive | self.negative
 
     @property
