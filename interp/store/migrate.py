@@ -1,4 +1,4 @@
-"""Upgrade and downgrade a database's schema. `interp.store.db.revision` says where it stands."""
+"""Upgrade and downgrade a database's schema (`interp.store.db.revision` reads its revision)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,12 +26,12 @@ LISTED_BY_RUN = "0009"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 NAMES_SHOWN = 3
-# Features that are listed again at a time.
+# Features listed again per step.
 PORTION = 500
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Upgrade the database to `revision`, all of it or nothing. Several processes may do so at once. Raises DatabaseUnfitError."""
+    """Upgrade to `revision` in one transaction (any processes at once), or raise DatabaseUnfitError."""
     engine = make_engine(url)
     with _configured(engine) as config:
         connection: Connection = config.attributes["connection"]
@@ -40,7 +40,7 @@ def upgrade(url: str, revision: str = "head") -> None:
             _check_empty(connection)
         command.upgrade(config, revision)
         if before is not None and before < LISTED_BY_RUN and revision == "head":
-            # In the migration's own transaction: all of it or nothing.
+            # In the migration's own transaction, so that both succeed or neither.
             with Session(connection) as session:
                 _relist(session)
     engine.dispose()
@@ -55,14 +55,14 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def differences(engine: Engine) -> list[Any]:
-    """Return what a new revision would have to change for the database to be as `tables.py` says."""
+    """Return the differences between the database and `tables.py`."""
     with engine.connect() as connection:
         opts = {"compare_type": True, "include_name": _is_of_tables}
         return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
 
 
 def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
-    """All but the indexes that only some servers can have: 0004 makes them where it can."""
+    """Return False for the optional indexes of migration 0004."""
     return not (kind == "index" and str(name).endswith("_trigrams"))
 
 
@@ -81,14 +81,14 @@ def _configured(engine: Engine) -> Iterator[Config]:
 
 
 def _check_empty(connection: Connection) -> None:
-    """Raise DatabaseUnfitError where another program's tables have the names of these."""
+    """Raise DatabaseUnfitError where another program's tables have the same names."""
     if taken := sorted(set(inspect(connection).get_table_names()) & set(Base.metadata.tables)):
         why = f"It has no revision of Glossator's, and tables of these names already: {', '.join(taken[:NAMES_SHOWN])}."
         raise DatabaseUnfitError("The database is another program's.", why=why, cure="Give Glossator a database of its own (GLOSSATOR_DATABASE_URL).")
 
 
 def _without_foreign_keys(connection: Any, _record: Any) -> None:
-    # SQLite changes a table by replacing it, and a table that is dropped would take the rows that refer to it along.
+    # SQLite changes a table by replacing it, and dropping a table would also delete the rows that refer to it.
     connection.execute("PRAGMA foreign_keys=OFF").close()
 
 
@@ -103,10 +103,9 @@ def _check_encoding(connection: Connection) -> None:
 
 
 def _relist(session: Session) -> None:
-    """Give every feature with evidence its row in its run, and every row its best explanation by the rule of this version.
+    """List every feature with evidence in its run, with its best explanation.
 
-    Before 0009 a listing showed the features of a dictionary's newest evidence alone. Evidence that is damaged stays unlisted, as what reads it
-    would fail.
+    Before 0009 a listing showed the features of a dictionary's newest evidence alone. Damaged evidence stays unlisted, as reading it would fail.
     """
     for run_id in session.scalars(select(RunRow.id).order_by(RunRow.id)).all():
         _list_features(session, run_id)
@@ -121,7 +120,7 @@ def _relist(session: Session) -> None:
 
 
 def _list_features(session: Session, run_id: int) -> None:
-    """List the features of a run that have evidence and no row yet, some at a time."""
+    """List the run's features that have evidence and no row yet, in portions."""
     same = (FeatureRow.run_id == EvidenceRow.run_id) & (FeatureRow.feature == EvidenceRow.feature)
     unlisted = select(EvidenceRow.feature).outerjoin(FeatureRow, same).where(EvidenceRow.run_id == run_id, FeatureRow.feature.is_(None))
     features = session.scalars(unlisted.order_by(EvidenceRow.feature)).all()

@@ -1,7 +1,7 @@
 """Insert, upsert and update many rows in one statement.
 
-PostgreSQL takes the rows as one JSON document, which it turns into the columns' types (`json_populate_recordset`). SQLite saves no round trip by
-that, and takes row after row. Rows are written in the order given: give the same order everywhere (by feature), so that two writers cannot deadlock.
+PostgreSQL receives the rows as one JSON document (`json_populate_recordset`); SQLite, where that saves no round trip, row after row. Rows are written
+in the given order: use one order everywhere (by feature), so that writers cannot deadlock.
 """
 
 import json
@@ -39,10 +39,11 @@ def upsert(
     where: ColumnElement[bool] | None = None,
     returning: Sequence[Any] = (),
 ) -> list[Row[Any]]:
-    """Insert the rows, or write over those that have the same `keys` (a unique constraint); return columns of the rows written, in any order.
+    """Insert rows, or overwrite those with the same `keys` (a unique constraint).
 
-    `update` names the columns that are written over: all others of the rows by default, none of them to let the first write win. `assign` makes
-    more assignments from the row that was to be inserted, and `where` says which rows may be written over. Texts become `storable`.
+    Returns the columns `returning` of the rows written, in any order. `update` names the overwritten columns: by default all others of the rows; none
+    lets the first write win. `assign` makes more assignments from the row that was to be inserted. `where` says which rows may be overwritten. Texts
+    become `storable`.
     """
     found: list[Row[Any]] = []
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
@@ -65,7 +66,7 @@ def upsert(
 
 
 def update_rows(session: Session, table: type[Base], rows: Rows, keys: Sequence[str]) -> None:
-    """Update the rows that have the same `keys` (of their primary key), but for those that are so already.
+    """Update the rows with the same `keys` (of their primary key) whose values differ.
 
     The rows are locked in the order given.
     """
@@ -91,7 +92,7 @@ def _update(table: type[Base], new: Mapping[str, Any], keys: Sequence[str]) -> A
 
 
 def _recordset(table: type[Base], rows: Rows) -> FromClause:
-    """The rows as a table of the server's, with the columns of the first one."""
+    """Return the rows as a server-side table with the first row's columns."""
     columns = [column(name, table.__table__.c[name].type) for name in rows[0]]
     document = cast(bindparam("rows", _document(rows), type_=Text()), postgresql.JSON())
     return func.json_populate_recordset(literal_column(f"NULL::{table.__tablename__}"), document).table_valued(*columns, name="given")

@@ -1,6 +1,6 @@
-"""Compare the results of one job in two databases, row by row and byte by byte.
+"""Compare the results of one job in two databases, byte by byte.
 
-Row ids, job ids and times are a database's own and are left out; rows are found by what they are about.
+Row ids, job ids and times differ between databases and are left out; rows are matched by what they describe.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class DatabaseSnapshot:
 
 @dataclass(frozen=True)
 class Compared:
-    """One kind of row in both databases: how many are the same, differ, or are in one of them alone; and the first few that are not the same."""
+    """Counts of the rows of one kind that are the same, differ, or are missing."""
 
     what: str
     same: int
@@ -64,7 +64,7 @@ class Compared:
 
 
 def compare(first: DatabaseSnapshot, second: DatabaseSnapshot) -> list[Compared]:
-    """Return one line per kind of row, in the order in which a job makes them; the summary is compared without its times."""
+    """Return one line per kind of row; times of the summary are not compared."""
     one, other = _rows_of(first), _rows_of(second)
     return [_compared(what, one[what], other[what]) for what in one]
 
@@ -72,7 +72,7 @@ def compare(first: DatabaseSnapshot, second: DatabaseSnapshot) -> list[Compared]
 def sole_job(engine: Engine, spec: JobSpec) -> str | None:
     """Return a completed job with this spec whose run no other job has read.
 
-    A job that found explanations of another one draws its nulls from those too, so its scores depend on its database.
+    A job that found explanations of another job draws its nulls from those too, so its scores depend on its database.
     """
     with snapshot(engine) as session:
         for job in session.scalars(select(JobRow).where(JobRow.status == JobStatus.COMPLETED)):
@@ -83,7 +83,7 @@ def sole_job(engine: Engine, spec: JobSpec) -> str | None:
 
 
 def _rows_of(of: DatabaseSnapshot) -> dict[str, Rows]:
-    """All rows of the job's run, not of the job's features alone: neither database may hold more."""
+    """Return all rows of the job's run, whether or not the job asked for them."""
     with snapshot(of.engine) as session:
         job = session.get_one(JobRow, of.job_id)
         figures = {"features total": job.features_total, "features failed": job.features_failed} | (job.summary or {})
@@ -92,7 +92,7 @@ def _rows_of(of: DatabaseSnapshot) -> dict[str, Rows]:
 
 
 def _statements() -> dict[str, tuple[Select[Any], InstrumentedAttribute[Any], tuple[str, ...]]]:
-    """What reads the rows of each kind, the column that names their run, and the columns that they are found by."""
+    """Return, per kind of row, its query, its run column, and its keys."""
     label = ExplanationRow.explainer, ExplanationRow.settings_digest.label("explainer_digest")
     of_run = RunRow.digest.label("run"), RunRow.identity, RunRow.corpus, RunRow.tokens
     run = select(*of_run, *_columns(DictionaryRow), SubjectRow.id.label("subject"), SubjectRow.vocabulary)
@@ -114,7 +114,7 @@ def _columns(table: type[Base]) -> list[InstrumentedAttribute[Any]]:
 
 
 def _keyed(session: Session, statement: Select[Any], keys: tuple[str, ...]) -> Rows:
-    """The rows by their keys. Blobs are replaced by their length and digest."""
+    """Return rows by their keys, with blobs replaced by their length and digest."""
     rows = [{name: _short(value) for name, value in row._mapping.items()} for row in session.execute(statement)]
     return {tuple(row[key] for key in keys): row for row in rows}
 

@@ -1,4 +1,4 @@
-"""Engines and transactions. Every write goes through `transaction`, every plain read through `snapshot`."""
+"""Create engines, and open transactions (every write) and snapshots (every plain read)."""
 
 import json
 import re
@@ -23,15 +23,15 @@ from interp.store.db.dialect import is_disk_full
 WRITE_URL = "Write GLOSSATOR_DATABASE_URL as postgresql://user:password@host:5432/name or sqlite:////absolute/path.db."
 BUSY_SECONDS = 60
 CONNECT_SECONDS = 10
-# Without these, either side would notice a silent network only after a quarter of an hour.
+# Without these, a silent network would be noticed only after a quarter of an hour.
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 # The server ends the session of a process that is stuck in a transaction, and with it the locks that others wait for.
 IDLE = {"idle_in_transaction_session_timeout": 15_000}
-# Busy, locked, an error of the file, a file that cannot be opened: SQLite's driver calls a wrong statement an OperationalError as well.
+# Busy, locked, file error, cannot open. SQLite's driver raises OperationalError for a wrong statement as well.
 SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
-# The key of what replaces a JSON value that cannot be read.
+# The key of the placeholder for a JSON value that cannot be read.
 UNREADABLE = "unreadable"
-# Errors that do not pass, with what to do.
+# Permanent errors, with what to do.
 SQLITE_UNFIT = {
     sqlite3.SQLITE_NOTADB: (
         "The database is no SQLite database.",
@@ -41,15 +41,15 @@ SQLITE_UNFIT = {
     sqlite3.SQLITE_READONLY: ("The database cannot be written to.", "Give this user the right to write its file and folder, or set GLOSSATOR_HOME."),
     sqlite3.SQLITE_PERM: ("The database may not be opened.", "Give this user the right to its file and folder, or set GLOSSATOR_HOME."),
 }
-# PostgreSQL's server answers, and refuses this user.
+# PostgreSQL refuses this user.
 REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
 def make_engine(url: str) -> Engine:
-    """Return an engine with settings for many processes on one database. Creates the folder of a SQLite file.
+    """Return an engine for many processes; create the folder of a SQLite file.
 
-    Raises SettingsInvalidError for a URL that cannot be read, and DatabaseUnreachableError where that folder cannot be made.
+    Raises SettingsInvalidError for an unreadable URL, and DatabaseUnreachableError where the folder cannot be made.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -68,7 +68,7 @@ def _created(url: URL, **options: Any) -> Engine:
 
 
 def database_error(error: DBAPIError) -> GlossatorError | None:
-    """Return the error of the database, its server or its disk for a user to read; None for a defect of this program."""
+    """Return the database's error for a user to read; None for a program defect."""
     if is_disk_full(error):
         return DiskFullError("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
     code = getattr(error.orig, "sqlite_errorcode", None)
@@ -83,7 +83,7 @@ def _first_line(error: DBAPIError) -> str:
 
 
 def unreachable(error: DBAPIError) -> DatabaseUnreachableError:
-    """Return the error of a database that does not answer. The driver names the address, and never the password."""
+    """Return the error of an unreachable database, without the password."""
     why = _first_line(error)
     if REFUSED.search(why):
         cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
@@ -101,7 +101,7 @@ def _parsed(url: str) -> URL:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether an error of the database's server, the network or a disk may pass by itself."""
+    """Return whether a server, network or disk error may pass by itself."""
     if isinstance(error, DBAPIError):
         code = getattr(error.orig, "sqlite_errorcode", None)
         if code is not None:
@@ -130,7 +130,7 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
 
 
 def read_json(text: str) -> Any:
-    """Parse a stored JSON value, or say why it cannot be read: unlike PostgreSQL, SQLite does not validate what others write."""
+    """Parse a stored JSON value, or return why it cannot be read (SQLite validates none)."""
     try:
         value = json.loads(text, parse_constant=_nothing)
     except (ValueError, RecursionError) as error:
@@ -139,7 +139,7 @@ def read_json(text: str) -> Any:
 
 
 def _nothing(_constant: str) -> None:
-    """Read NaN and the infinities, which are no JSON, as None."""
+    """Read NaN and the infinities, which are not JSON, as None."""
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -150,16 +150,16 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the write lock (SQLITE_BUSY at once), so writers take it in front.
+    # A transaction that reads first and writes later cannot wait for the write lock (SQLITE_BUSY at once), so writers take it first.
     reading = connection.get_execution_options().get("glossator_reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """Open a session that commits at the end, or rolls everything back. Keep it short: on SQLite it holds the write lock.
+    """Open a session that commits at the end, or rolls everything back.
 
-    Raises DiskFullError where the database has no room.
+    Keep it short: on SQLite it holds the write lock. Raises DiskFullError.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -176,6 +176,6 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Session]:
-    """Open a session that only reads, and on SQLite sees one state of the database. No writer waits for it."""
+    """Open a read-only session, on SQLite of one database state; no writer waits."""
     with Session(engine.execution_options(**READING), expire_on_commit=False) as session:
         yield session

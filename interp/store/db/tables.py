@@ -1,7 +1,7 @@
-"""The tables. Column types are those that both databases have; `dialect` has what they do differently.
+"""Define the tables, with column types that both databases have.
 
-What listings filter and sort by is in `features`, `explanations` and `scores`; their large parts are in `evidence` and `score_items`, so that a page
-of a listing never reads a blob.
+Columns that listings filter and sort by are in `features`, `explanations` and `scores`. Large values are in `evidence` and `score_items`, so that a
+page of a listing never reads a blob.
 """
 
 from datetime import UTC, datetime
@@ -17,12 +17,12 @@ from sqlalchemy.types import TypeDecorator
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 # SQLite gives row ids only to INTEGER primary keys.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
-# Text that listings sort and search: by code points on both databases, whatever the server's locale.
+# Text that listings sort and search: by code points on both databases, in any locale of the server.
 Sortable = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A point in time in UTC. SQLite stores no time zone, so it is added when read."""
+    """A point in time in UTC; SQLite stores no time zone, so reading adds it."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -39,11 +39,12 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A job. `spec` is the JobSpec as JSON; `error` is the problem document of a failed job, `pause_reason` that of a paused one.
+    """A job.
 
-    `control_of` names the job that this one is the random-weights control of; the two share that job's budget. `models_key` is
-    `interp.planning.fingerprint.models_key`: workers that have these models loaded are preferred. `traceparent` is the W3C trace context of the
-    request that submitted the job. `warnings` are those of `interp.domain.job_warnings`. `corpus` sums up the files that are read.
+    `spec` is the JobSpec as JSON. `error` is the problem document of a failed job, `pause_reason` that of a paused one. `control_of` names the job
+    that this one is the random-weights control of; they share its budget. `models_key` is `interp.planning.fingerprint.models_key`: workers with
+    these models loaded are preferred. `traceparent` is the W3C trace context of the submitting request. `warnings`: `interp.domain.job_warnings`.
+    `corpus` sums up the files read.
     """
 
     __tablename__ = "jobs"
@@ -88,7 +89,7 @@ class ChunkRow(Base):
     """A leased unit of a job's work.
 
     `waits_for` names what must be done first: a stage, a chunk `stage:number`, or a span `stage:first-last`. `awaited_in` lists the spans that this
-    chunk is in. `notified_at` is when a worker was last notified of it, NULL once one has answered.
+    chunk is in. `notified_at` is when a worker was last notified of it, NULL once a worker has answered.
     """
 
     __tablename__ = "chunks"
@@ -127,7 +128,7 @@ class ChunkRow(Base):
 
 
 class FairShareRow(Base):
-    """When a worker last claimed a chunk of a job's queue: jobs of one priority take turns, however many chunks each has."""
+    """The time of the last claim in a job's queue, by which jobs take turns."""
 
     __tablename__ = "fair_shares"
 
@@ -137,7 +138,7 @@ class FairShareRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker process at its last heartbeat. One that was not seen for the length of a lease is gone.
+    """A worker process at its last heartbeat, presumed dead after one lease without any.
 
     `memory_bytes` is what collection may use there, `loaded_models` the `models_key` of each pair of models that it has loaded.
     """
@@ -158,7 +159,7 @@ class WorkerRow(Base):
 
 
 class WebhookRow(Base):
-    """A webhook event: written in the transaction that changed the job, sent until it is delivered or given up."""
+    """A webhook event, written with the job's change and sent until delivered or given up."""
 
     __tablename__ = "webhooks"
 
@@ -177,7 +178,7 @@ class WebhookRow(Base):
 
 
 class SubjectRow(Base):
-    """A language model that evidence was collected from, with its vocabulary so that contexts can be shown without it."""
+    """A model that evidence was collected from, with the vocabulary to show contexts."""
 
     __tablename__ = "subjects"
 
@@ -189,7 +190,7 @@ class SubjectRow(Base):
 
 
 class DictionaryRow(Base):
-    """A sparse dictionary at one hook point of one subject. `name` is unique: `pystdlib@1-res`."""
+    """A sparse dictionary at one hook point of one subject; `name` is unique (`pystdlib@1-res`)."""
 
     __tablename__ = "dictionaries"
 
@@ -206,7 +207,7 @@ class DictionaryRow(Base):
 
 
 class RunRow(Base):
-    """One collection: a subject's dictionary, a corpus and collection settings. Every result belongs to one run.
+    """One collection: a subject's dictionary, a corpus and settings; it owns all results.
 
     `digest` is the digest of `identity`, which is all that decides the evidence. `number` counts the runs of a dictionary from 1: `pystdlib@1-res/2`
     names one. `covered_features` had evidence when a job of the run last completed, at `completed_at`. `pinned_at` is set where an operator chose
@@ -232,7 +233,7 @@ class RunRow(Base):
 
 
 class EvidenceRow(Base):
-    """One feature's evidence as `interp.files.evidence_codec` encodes it, and its density, which nulls are matched on."""
+    """One feature's evidence (`interp.files.evidence_codec`), and its density, which nulls are matched on."""
 
     __tablename__ = "evidence"
 
@@ -247,16 +248,16 @@ FILTERED = ("state", "score", "lift", "density", "q_value")
 
 
 def _listed_by(column: str) -> Index:
-    """The index of a sort of the features' listing: its order, then all columns of filters.
+    """Return the index of one sort of features: its order, then all filter columns.
 
-    A page is then one scan from its cursor that checks every filter in the index, at some 40 ns per entry, and reads no row but those of the page.
+    A page is then one scan from its cursor that checks every filter in the index, at some 40 ns per entry, and reads only the rows of the page.
     """
     order = list(dict.fromkeys((column, "feature")))
     return Index(f"ix_features_{column}", "run_id", *order, *(name for name in FILTERED if name != column))
 
 
 class FeatureRow(Base):
-    """A feature as listings of one run show it: statistics of its evidence, and its best explanation with that one's figures."""
+    """A feature in the listing of a run: evidence statistics and its best explanation."""
 
     __tablename__ = "features"
 
@@ -280,7 +281,7 @@ class FeatureRow(Base):
 
 
 class ExplanationRow(Base):
-    """A label with its provenance, or the reason of its failure. One per (run, feature, explainer, settings)."""
+    """A label with its provenance or failure, per (run, feature, explainer, settings)."""
 
     __tablename__ = "explanations"
 
@@ -298,18 +299,18 @@ class ExplanationRow(Base):
 
     __table_args__ = (
         UniqueConstraint("run_id", "feature", "explainer", "settings_digest"),
-        # One for each set of filters of the listing, which is in the order (feature, id) of each run.
+        # One index per set of filters of the listing, which is in the order (feature, id) of each run.
         Index("ix_explanations_feature", "run_id", "feature", "id", "explainer"),
         Index("ix_explanations_explainer", "run_id", "explainer", "feature", "id"),
     )
 
 
 class ScoreRow(Base):
-    """One score of one explanation, with its interval, counts and null. A `value` of NULL has a `reason`.
+    """One score of one explanation, with its interval, counts and null.
 
-    `null_values` is the score of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a lift has no interval, `p_method`
-    how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature (`interp.stats.paired`).
-    `shrunken_value` is the value shrunk to the dictionary's mean by its uncertainty (`interp.stats.shrinkage`).
+    A `value` of NULL has a `reason`. `null_values` is the score of each null; `controls` a list of `ControlResult` as JSON. `lift_reason` says why a
+    lift has no interval, `p_method` how `p_value` was made (rank, pooled, paired), and `p_paired` is the p value that needs no other feature
+    (`interp.stats.paired`). `shrunken_value` is the value shrunk to the dictionary's mean by its uncertainty (`interp.stats.shrinkage`).
     """
 
     __tablename__ = "scores"
@@ -355,7 +356,7 @@ class ScoreRow(Base):
 
 
 class ScoreItemsRow(Base):
-    """The items of one score, each question and answer, as `interp.score.items.codec` packs them."""
+    """The questions and answers of one score, packed by `interp.score.items.codec`."""
 
     __tablename__ = "score_items"
 
@@ -364,7 +365,7 @@ class ScoreItemsRow(Base):
 
 
 class LlmReplyRow(Base):
-    """An answer in the cache, by the key of what decides it. `prompt` and `raw` are JSON texts, compressed (`interp.store.db.text`)."""
+    """A cached answer; `prompt` and `raw` are compressed JSON texts (`interp.store.db.text`)."""
 
     __tablename__ = "llm_replies"
 
@@ -381,9 +382,9 @@ class LlmReplyRow(Base):
 
 
 class LlmCallRow(Base):
-    """One question that went out, however many attempts it took; answers from the cache leave no row.
+    """One question that was sent, with all attempts; cached answers leave no row.
 
-    An answered one has `prompt` and `raw` in `llm_replies` under `key`, another one here.
+    `prompt` and `raw` of an answered call are in `llm_replies` under `key`, those of other calls here.
     """
 
     __tablename__ = "llm_calls"
@@ -412,7 +413,7 @@ class LlmCallRow(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (
-        # The listing's order, with and without a feature; behind it what it filters by.
+        # The listing's order, with and without a feature, then its filters.
         Index("ix_llm_calls_job", "job_id", "id", "stage", "status"),
         Index("ix_llm_calls_feature", "job_id", "feature", "id", "stage", "status"),
         Index("ix_llm_calls_key", "key"),
@@ -420,7 +421,7 @@ class LlmCallRow(Base):
 
 
 class LlmBudgetRow(Base):
-    """What a job may spend, has spent, and has reserved. A cap of NULL is none.
+    """The caps, spent and reserved sums of a job; a cap of NULL is none.
 
     `unsettled` was reserved by workers that died or lost their lease: those calls may have been billed, so it counts as spent. Dollars are counted in
     whole picodollars: sums that are compared with a cap must not drift as floats do.
@@ -444,7 +445,7 @@ class LlmBudgetRow(Base):
 
 
 class LlmReservationRow(Base):
-    """What one lease has reserved of a budget. The row lives as long as the lease; without it nothing can be reserved."""
+    """What a live lease has reserved of a budget; without this row it can reserve nothing."""
 
     __tablename__ = "llm_reservations"
 
@@ -459,7 +460,7 @@ class LlmReservationRow(Base):
 
 
 class LlmBatchRow(Base):
-    """A batch at an endpoint, whose `id` is the endpoint's. `ended_at` is NULL until every answer is recorded or can never be read."""
+    """A batch at an endpoint; `id` is the endpoint's, `ended_at` NULL while answers may come."""
 
     __tablename__ = "llm_batches"
 
@@ -478,11 +479,11 @@ class LlmBatchRow(Base):
 class StageCountRow(Base):
     """The counts of a job's stage, kept by triggers (`migrations/counts.py`, `migrations/progress.py`).
 
-    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that is retried counts again; `units`
-    adds up the units of those done. `released_at` is when a chunk was first, or first again after a retry, ready.
+    `open` chunks are waiting, ready or leased. `done`, `failed` and `cancelled` count every end: a chunk that is retried counts again; `units` adds
+    up the units of those done. `released_at` is when a chunk was first, or first again after a retry, ready.
 
-    Columns that end in `now` take back a chunk that is opened again; `units_now` adds up what chunks that have ended have done. `started_at` is the
-    first start of a chunk that has ended since, `finished_at` the last end, `inactive_seconds` the pauses between (`interp.store.queue.paused_time`).
+    In columns that end in `now`, a reopened chunk is subtracted; `units_now` adds up what ended chunks have done. `started_at` is the first start of
+    a chunk that has ended since, `finished_at` the last end, `inactive_seconds` the pauses between (`interp.store.queue.paused_time`).
     """
 
     __tablename__ = "stage_counts"
@@ -508,7 +509,7 @@ class StageCountRow(Base):
 
 
 class LlmTotalRow(Base):
-    """Sums of all recorded calls to a model. Each process adds to one of a few slots, so that few wait for one another.
+    """Sums of all recorded calls to a model, in a few slots that limit contention.
 
     `picodollars` are 1e-12 US dollars; `unpriced` calls are those without a known price. Sums never fall: retention deletes calls only.
     """
@@ -538,9 +539,9 @@ class CallGroup:
 
 
 class LlmUsageRow(CallGroup, Base):
-    """Sums of a job's calls of one purpose to one model, one row per slot. `picodollars` are 1e-12 US dollars.
+    """Sums of a job's calls of one purpose to one model, one row per slot.
 
-    `usage_unknown` calls are those whose tokens the endpoint did not count, `unpriced` those without a known price.
+    `picodollars` are 1e-12 US dollars. `usage_unknown` calls have tokens that the endpoint did not count, `unpriced` ones no known price.
     """
 
     __tablename__ = "llm_usage"
@@ -558,7 +559,7 @@ class LlmUsageRow(CallGroup, Base):
 
 
 class LlmLatencyRow(CallGroup, Base):
-    """Histogram of the latency of a job's calls of one purpose to one model: a row per bucket (`interp.store.llm.call_stats`) and slot."""
+    """One bucket and slot of a latency histogram of a job's calls (`interp.store.llm.call_stats`)."""
 
     __tablename__ = "llm_latency"
 

@@ -16,9 +16,9 @@ CONNECT_SECONDS = 5
 
 @contextmanager
 def own_database(server_url: str) -> Iterator[str]:
-    """Yield the URL of a new, empty database on the server of `server_url`, which is dropped in the end.
+    """Yield the URL of a new, empty database, which is dropped in the end.
 
-    Raises ServerUnreachableError where no server answers, where it is too old, and where its user may make no database.
+    Raises ServerUnreachableError where no server answers, it is too old, or its user may create no database.
     """
     server = make_url(server_url).set(drivername="postgresql+psycopg")
     name = f"glossator_{uuid.uuid4().hex[:12]}"
@@ -37,6 +37,6 @@ def own_database(server_url: str) -> Iterator[str]:
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
-        # The server may have gone by then.
+        # The server may be gone by then.
         with contextlib.suppress(OperationalError), admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

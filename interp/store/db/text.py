@@ -1,4 +1,4 @@
-"""Text as the database keeps it: without what PostgreSQL refuses, and compressed where it is long and seldom read."""
+"""Prepare texts for the database: remove what PostgreSQL refuses, and compress long ones."""
 
 import threading
 from typing import Any
@@ -14,7 +14,7 @@ _local = threading.local()
 
 
 def storable(value: Any) -> Any:
-    """Return the value with NUL characters and lone surrogates replaced, in texts at any depth of lists and dicts."""
+    """Return the value with NUL characters and lone surrogates replaced, at any depth."""
     if isinstance(value, str):
         if value.isascii() and "\0" not in value:
             return value

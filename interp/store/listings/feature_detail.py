@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDetailRow:
-    """A feature's row, its evidence, its run and the short name of its subject. `labels` gives (label, score) of its nearest features, by index."""
+    """A feature's rows; `labels` gives (label, score) of its nearest features, by index."""
 
     row: FeatureRow
     evidence: "FeatureEvidence"
@@ -26,9 +26,9 @@ class FeatureDetailRow:
 
 
 def read(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -> FeatureDetailRow:
-    """Read everything about one feature of a run but its explanations.
+    """Return everything about one feature of a run but its explanations.
 
-    Raises NotFoundError, which tells an index outside the dictionary from a feature that no job has collected, and BlobCorruptError.
+    Raises BlobCorruptError, and NotFoundError, which distinguishes an index outside the dictionary from a feature that no job collected.
     """
     statement = (
         select(FeatureRow, EvidenceRow.blob, SubjectRow.name)
@@ -40,7 +40,7 @@ def read(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -
     if known is None:
         raise _missing(dictionary, run, index)
     row, blob, subject = known
-    # Imports NumPy, which listings do without.
+    # Imports NumPy, which listings do not need.
     from interp.files.evidence_codec import decode_evidence
 
     evidence = decode_evidence(blob)

@@ -1,11 +1,11 @@
-"""Read a page of a listing: a scan of one index from the cursor on, until the page is full.
+"""Read a page of a listing by scanning one index from the cursor.
 
-Every listing has an index in its order that also holds all columns that its filters use, so that an entry that does not match costs 40 ns, and a
-page costs the same at any depth. Correlated filters, as of score and lift, may match nothing for a million entries: where filters leave few rows in
-all, these are found by the index of one of them, and sorted.
+Every listing has an index in its order that also holds all columns that its filters use, so that an entry that does not match costs 40 ns, and a page
+costs the same at any depth. Correlated filters, as of score and lift, may match nothing for a million entries: where filters leave few rows in all,
+these are found by the index of one filter, and sorted.
 
 No such index can hold a part of a text. It is searched in the next `EXAMINED` rows; where it is rare there, in the trigram index, as long as at most
-`RARE` rows have it. Otherwise the page ends after the rows examined, short or empty, with a cursor to go on from.
+`RARE` rows have it. Otherwise the page ends after the rows examined, short or empty, with a cursor to continue from.
 """
 
 import re
@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session, aliased
 from interp.store.db.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
 from interp.store.db.tables import Base
 
-# So many rows that filters leave are sorted faster than they are found along the listing's order; so many are tried first.
+# Up to this many filtered rows are sorted faster than they are found in the listing's order; sorting is tried first.
 FEW, HANDFUL = 45_000, 1_000
 EXAMINED = 5_000
 RARE = 5_000
-# A text that more of the examined rows have is not searched in the trigram index: a million rows would hold too many.
+# A text that more of the examined rows have is not searched in the trigram index: too many of a million rows would match.
 FOUND_OF_RARE = 25
 # pg_trgm makes trigrams of letters and digits only: for a text without three in a row it would read its whole index.
 TRIGRAM = re.compile(r"[^\W_]{3}")
@@ -62,7 +62,7 @@ class KeysetListing(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage(Generic[Row]):
-    """Rows of a page, and the row after which the next page begins: None on the last page."""
+    """Rows of a page, and the last of them (None on the last page)."""
 
     rows: tuple[Row, ...]
     last: Row | None
@@ -86,15 +86,15 @@ def read(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
 
 
 def statements(listing: KeysetListing[Row]) -> list[Select[Any]]:
-    """Return the statements that find the keys of a page along its order, one per part: the next is run where the last does not fill the page.
+    """Return one statement per part that finds a page's keys along its order.
 
-    Keys alone, since PostgreSQL then always chooses the index that has all columns.
+    Each is run where the one before does not fill the page. For keys alone PostgreSQL always chooses the index that has all columns.
     """
     return [_keys(listing, listing.table, part) for part in listing.parts(listing.table)]
 
 
 def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> Sequence[int] | None:
-    """The keys of a page of a part, found by another index and sorted; None where the part has too many rows."""
+    """Return a page's keys by another index, sorted; None where rows are too many."""
     by_any_index(session)
     columns = [getattr(listing.table, name) for name in listing.order]
     handful = select(*columns).where(*part).limit(HANDFUL + 1).cte("handful")
@@ -102,7 +102,7 @@ def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> 
     found = session.execute(_keys(listing, aliased(listing.table, handful), ()).add_columns(number)).all()
     if not found or found[0][1] <= HANDFUL:
         return [key for key, _ in found]
-    # For an index that lacks a column, each row itself must be read.
+    # An index that lacks a column requires reading each row itself.
     most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
     if session.execute(select(_key(listing)).where(*part).offset(most).limit(1)).first() is not None:
         return None
@@ -125,7 +125,7 @@ def _search_text(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Ro
 
 
 def _search_next(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
-    """The rows that have the text, among the next `EXAMINED` of a part."""
+    """Return a query for rows with the text among the next `EXAMINED` of a part."""
     row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
     return _in_order(select(row).where(_contains(listing, row)), listing, row)
 
@@ -136,7 +136,7 @@ def _may_use_trigrams(session: Session, listing: KeysetListing[Row], found: int)
 
 
 def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row] | None:
-    """The page among all rows that have the text, by the trigram index; None where they are too many."""
+    """Return a page by the trigram index; None where too many rows match."""
     by_trigrams(session)
     having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
     number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
@@ -153,7 +153,7 @@ def _columns(listing: KeysetListing[Row]) -> list[Any]:
 
 
 def _rows(session: Session, listing: KeysetListing[Row], keys: Sequence[int]) -> list[Row]:
-    """The rows with these keys, in the keys' order."""
+    """Return the rows with these keys, in the keys' order."""
     key = _key(listing)
     rows = {getattr(row, key.key): row for row in session.scalars(select(listing.table).where(*listing.same, key.in_(keys)))}
     return [rows[each] for each in keys if each in rows]

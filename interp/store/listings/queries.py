@@ -1,8 +1,7 @@
-"""Listings with keyset cursors, never an OFFSET; `keyset` reads their pages.
+"""Read listings with keyset cursors, never an OFFSET (pages by `keyset`).
 
-A page is ordered by (sort value, key). Rows without a value come last in both directions: the rows that have one and those that have none are two
-ranges of the same index. Ties and the rows without a value are ordered by key in the direction of the listing, so that a descending page is the same
-index read backwards.
+A page is ordered by (sort value, key). Rows without a value come last in both directions: rows with and without one are two ranges of the same index.
+Ties and rows without a value are ordered by key in the direction of the listing, so that a descending page is the same index read backwards.
 """
 
 from collections.abc import Collection, Sequence
@@ -26,7 +25,7 @@ Row = TypeVar("Row")
 Place = TypeVar("Place")
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
-# Sorts that some features have no value for.
+# Sorts for which some features have no value.
 FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE})
 WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
 # Columns that every index of features has.
@@ -35,7 +34,7 @@ OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_v
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The end of a page of features: the last row's sort value (None where it has none) and its index."""
+    """The last row of a page: its sort value (None without one) and its index."""
 
     value: float | str | None
     feature: int
@@ -43,7 +42,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class FeatureQuery:
-    """Select and order features of one run. Bounds are inclusive; a feature without a value is within no bound."""
+    """Filters and order of one run's features; inclusive bounds exclude features without a value."""
 
     run_id: int
     sort: FeatureSort = FeatureSort.INDEX
@@ -63,7 +62,7 @@ class FeatureQuery:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationQuery:
-    """Select explanations of some runs: one run after another, each in the order (feature, id).
+    """Filters of explanations, in the order run, feature, id.
 
     `after` is the last row's run, feature and id; its run comes first in `runs`.
     """
@@ -78,7 +77,7 @@ class ExplanationQuery:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Select jobs, newest first. `after` is the last row's time of creation and id."""
+    """Filters of jobs, newest first; `after` is the last row's creation time and id."""
 
     status: JobStatus | None = None
     after: tuple[datetime, str] | None = None
@@ -87,14 +86,14 @@ class JobQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage(Generic[Row, Place]):
-    """Rows of a page, and the cursor of the next one: None on the last page."""
+    """Rows of a page, and the cursor of the next (None on the last page)."""
 
     rows: tuple[Row, ...]
     next: Place | None
 
 
 def job(session: Session, job_id: str) -> JobRow:
-    """Return a job as it is stored now. Raises NotFoundError."""
+    """Return a job as it is stored now, or raise NotFoundError."""
     found = session.get(JobRow, job_id, populate_existing=True)
     if found is None:
         raise NotFoundError(f"There is no job {job_id}.", cure="List the jobs with `glossator job list` (GET /v1/jobs).", job=job_id)
@@ -102,14 +101,14 @@ def job(session: Session, job_id: str) -> JobRow:
 
 
 def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, Position]:
-    """Read one page of a run's features. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    """Return one page of features; with a text, short pages may precede more."""
     found = keyset.read(session, feature_listing(query))
     last = found.last
     return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.column), last.feature))
 
 
 def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
-    """Return the index that a page of features is read along, and the conditions of its rows."""
+    """Return the index and the conditions of a page of features."""
 
     def parts(row: Any) -> list[Conditions]:
         own = (row.run_id == query.run_id, *_feature_filters(row, query))
@@ -126,13 +125,13 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
 
 
 def _may_have_value(query: FeatureQuery) -> bool:
-    """Whether rows with a sort value can still come. Dead features have no figures, so that none is searched among them."""
+    """Return whether rows with a sort value may follow (dead features have none)."""
     has_none = query.state == "dead" and query.sort in FIGURES
     return not has_none and (query.after is None or query.after.value is not None)
 
 
 def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
-    """The rows with a sort value, after the cursor."""
+    """Return the conditions of rows with a sort value, after the cursor."""
     if query.after is None:
         return (column.is_not(None),)
     key, place = tuple_(column, row.feature), tuple_(query.after.value, query.after.feature)
@@ -140,7 +139,7 @@ def _valued(row: Any, column: Any, query: FeatureQuery) -> Conditions:
 
 
 def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
-    """The rows without one, after the cursor where it is already among them."""
+    """Return the conditions of rows without a sort value, after any cursor among them."""
     if query.after is None or query.after.value is not None:
         return (column.is_(None),)
     beyond = row.feature < query.after.feature if query.descending else row.feature > query.after.feature
@@ -153,7 +152,6 @@ def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]
 
 
 def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
-    """Each bounded column with its conditions."""
     bounds = (
         (row.score, query.min_score, query.max_score),
         (row.lift, query.min_lift, query.max_lift),
@@ -168,11 +166,11 @@ def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
 
 
 def explanations(session: Session, query: ExplanationQuery) -> ListingPage[ExplanationRow, tuple[int, int, int]]:
-    """Read one page of explanations. With a text it may hold fewer than `limit`, and yet not be the last one."""
+    """Return one page of explanations; with a text, short pages may precede more."""
     rows: list[ExplanationRow] = []
     for run_id in query.runs:
         left = query.limit - len(rows)
-        # When the page is full, one more row says that there is another page.
+        # One row beyond a full page shows that there is another page.
         found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
         if left == 0 and (found.rows or found.last is not None):
             return ListingPage(tuple(rows), _place(rows[-1]))
@@ -187,7 +185,7 @@ def _place(row: ExplanationRow) -> tuple[int, int, int]:
 
 
 def explanation_listing(query: ExplanationQuery, run_id: int) -> KeysetListing[ExplanationRow]:
-    """Return the index that a page of one run's explanations is read along: each set of filters has its own."""
+    """Return the index of a page of one run's explanations, by its filters."""
     wanted = {"run_id": run_id} | {name: getattr(query, name) for name in ("feature", "explainer") if getattr(query, name) is not None}
     # Columns that are the same in all rows are left out: with them PostgreSQL would begin at the first row, not at the cursor.
     order = tuple(name for name in PLACE_OF_EXPLANATION if name not in wanted)
@@ -211,14 +209,14 @@ def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explan
 
 
 def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, FeatureRow]:
-    """Return the listed row of each explanation's feature, by the explanation's id; without those of features that are not listed."""
+    """Return the listed feature of each explanation, by explanation id, where there is one."""
     same = (FeatureRow.run_id == ExplanationRow.run_id, FeatureRow.feature == ExplanationRow.feature)
     statement = select(ExplanationRow.id, FeatureRow).join(FeatureRow, and_(*same)).where(ExplanationRow.id.in_(explanation_ids))
     return dict(session.execute(statement).all())
 
 
 def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, list[ScoreRow]]:
-    """Return the scores of each explanation, by scorer; without explanations that have none."""
+    """Return the scores of each explanation that has any, by scorer."""
     found: dict[int, list[ScoreRow]] = {}
     statement = select(ScoreRow).where(ScoreRow.explanation_id.in_(explanation_ids)).order_by(ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.id)
     for score in session.scalars(statement):
@@ -227,7 +225,7 @@ def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, lis
 
 
 def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetime, str]]:
-    """Read one page of jobs, the newest first."""
+    """Return one page of jobs, the newest first."""
     order = (JobRow.created_at, JobRow.id)
     statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
     if query.status is not None:
@@ -239,19 +237,19 @@ def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetim
 
 
 def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, JobRow]:
-    """Return the random-weights controls of some jobs, by the job that each is the control of."""
+    """Return the random-weights controls of some jobs, by the controlled job."""
     return {str(row.control_of): row for row in session.scalars(select(JobRow).where(JobRow.control_of.in_(job_ids)))}
 
 
 def dictionaries(session: Session, after: int | None = None, limit: int = 50) -> ListingPage[DictionaryRow, int]:
-    """Read one page of dictionaries, by id."""
+    """Return one page of dictionaries, by id."""
     statement = select(DictionaryRow).where(DictionaryRow.id > (after or 0)).order_by(DictionaryRow.id).limit(limit + 1)
     rows, more = _cut(session.scalars(statement).all(), limit)
     return ListingPage(rows, rows[-1].id if more else None)
 
 
 def dictionary(session: Session, reference: str) -> DictionaryRow:
-    """Return a dictionary by its id or name. Raises NotFoundError, which lists the names there are."""
+    """Return a dictionary by id or name, or raise NotFoundError, which lists the names."""
     chosen = DictionaryRow.id == int(reference) if reference.isdecimal() and len(reference) < 10 else DictionaryRow.name == reference
     found = session.scalar(select(DictionaryRow).where(chosen))
     if found is None:

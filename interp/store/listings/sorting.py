@@ -1,4 +1,4 @@
-"""Orders of listings: names alone, for programs that load no SQL."""
+"""Define the orders of listings, for programs that import no SQL."""
 
 from enum import StrEnum
 
@@ -15,5 +15,5 @@ class FeatureSort(StrEnum):
 
     @property
     def column(self) -> str:
-        """The column of the table of features."""
+        """Return the column of the table of features."""
         return "feature" if self is FeatureSort.INDEX else self.value

@@ -1,4 +1,4 @@
-"""Batches that an endpoint works on: a restarted worker reads them instead of paying for them again."""
+"""Store batches at endpoints, which a restarted worker reads instead of paying again."""
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -35,6 +35,6 @@ def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch)
 
 
 def ended(session: Session, job_id: str, batch_id: str) -> None:
-    """Mark a batch ended: every answer of it is recorded, or can never be read."""
+    """Mark a batch ended: each answer is recorded, or can never be read."""
     statement = update(LlmBatchRow).where(LlmBatchRow.job_id == job_id, LlmBatchRow.id == batch_id, LlmBatchRow.ended_at.is_(None))
     session.execute(statement.values(ended_at=now(session)).execution_options(synchronize_session=False))

@@ -1,6 +1,6 @@
-"""Sums and latency histograms of calls, added to as calls are recorded.
+"""Keep sums and latency histograms of calls, updated as calls are recorded.
 
-Whoever watches a job asks for them every second, and a large job has millions of calls. Retention deletes calls, not sums.
+Clients that follow a job ask for them every second, and a large job has millions of calls. Retention deletes calls, not sums.
 """
 
 import math
@@ -19,22 +19,22 @@ from interp.store.db.tables import Base, LlmLatencyRow, LlmTotalRow, LlmUsageRow
 
 # Sums of dollars are kept in whole picodollars: a token of a cheap model costs some ten thousand of them.
 PICO = 10**12
-# A process adds to one of so many rows per key: with one row for all, each transaction would wait for the one before.
+# Rows per key, of which a process uses one: with a single row, each transaction would wait for the one before.
 SLOTS = 32
 SLOT = random.randrange(SLOTS)
 
 Group = tuple[str, ...]
 GROUP = ("stage", "purpose", "model", "base_url", "transport")
 USAGE = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "usage_unknown", "unpriced", "picodollars", "seconds")
-# Each table, what its rows are for, and what they add up.
+# Each table, the purpose of its rows, and the columns that are summed.
 TABLES: tuple[tuple[type[Base], tuple[str, ...], tuple[str, ...]], ...] = (
     (LlmUsageRow, ("job_id", *GROUP), USAGE),
     (LlmLatencyRow, ("job_id", *GROUP, "bucket"), ("calls",)),
     (LlmTotalRow, ("model", "status"), ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")),
 )
-# A bucket's upper edge over its lower one: the middle of a bucket is within 5% of all that is in it.
+# Ratio of a bucket's edges: the middle of a bucket is within 5% of all that is in it.
 RATIO = 1.1
-# All that took less counts as this.
+# Shorter calls count as this.
 LEAST_SECONDS = 0.001
 
 
@@ -42,7 +42,7 @@ LEAST_SECONDS = 0.001
 class UsageLine:
     """The sums of one job's calls of one stage, purpose and model.
 
-    `questions` went out, `answered` of them came back well; `attempts` counts every try. Tokens are the endpoint's count where `tokens_known` says
+    `questions` were sent, and `answered` of them succeeded; `attempts` counts every try. Tokens are the endpoint's count where `tokens_known` says
     that it always gave one, else partly our upper bound. `cost_usd` is None where the price of some is unknown; `priced_usd` is what the others cost.
     `seconds` adds up the calls' own time, many at once.
     """
@@ -64,7 +64,7 @@ class UsageLine:
 
 
 def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows of `llm_calls` to all sums. In the order of their keys, so that two writers cannot deadlock."""
+    """Add `llm_calls` rows to all sums, in key order, so that no writers deadlock."""
     counted = [{**call, **_counts(call)} for call in calls]
     for table, keys, names in TABLES:
         sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
@@ -92,12 +92,12 @@ def _counts(call: Mapping[str, Any]) -> dict[str, int]:
 
 
 def usage(session: Session, job_id: str) -> list[UsageLine]:
-    """Return the sums of a job's calls, by stage, purpose and model. Answers from the cache went out in another job, and cost nothing here."""
+    """Return the sums of a job's calls by stage, purpose and model, without cached answers."""
     return usage_of_jobs(session, [job_id]).get(job_id, [])
 
 
 def usage_of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[UsageLine]]:
-    """Return the sums of some jobs' calls, by id; those without a call are left out."""
+    """Return the sums of the calls of some jobs that have any, by id."""
     groups = [LlmUsageRow.job_id, *(getattr(LlmUsageRow, name) for name in GROUP)]
     sums = [func.sum(getattr(LlmUsageRow, name)) for name in USAGE]
     found: dict[str, list[UsageLine]] = {}
@@ -117,7 +117,7 @@ def usage_of_jobs(session: Session, job_ids: Collection[str]) -> dict[str, list[
 
 
 def latency_percentiles(session: Session, job_id: str, shares: Sequence[float]) -> list[dict[Group, float]]:
-    """Return for each share the seconds that so many of a group's calls stay within (nearest rank, within 5%), by group.
+    """Return latency percentiles in seconds per share and group (nearest rank, within 5%).
 
     A call's seconds are those of all its attempts and waits.
     """
@@ -140,7 +140,7 @@ def seconds_of(bucket: int) -> float:
 
 
 def nearest_rank(histogram: Mapping[int, int], share: float) -> float:
-    """Return the seconds that `share` (above 0) of the calls stay within, within 5%. The histogram gives the calls of each bucket, at least one."""
+    """Return the percentile at `share` (above 0) of a nonempty histogram in seconds, within 5%."""
     rank = math.ceil(share * sum(histogram.values()))
     within = 0
     for bucket in sorted(histogram):

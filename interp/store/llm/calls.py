@@ -1,4 +1,4 @@
-"""Recorded calls: one row per question that went out, in the order in which they were recorded."""
+"""Store recorded calls, one row per question sent, in the order of recording."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class CallRows:
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """Select calls of a job. `after` is the last row's id."""
+    """Filters of a job's calls; `after` is the last row's id."""
 
     job_id: str
     stage: str | None = None
@@ -35,7 +35,7 @@ class CallQuery:
 
 
 def pack_call(call: Call) -> CallRows:
-    """Return the rows of a call, but for their time. Outside of a transaction, since it compresses texts."""
+    """Return the rows of a call; outside of a transaction, since it compresses texts."""
     of_both = {
         "key": call.key,
         "model": call.model,
@@ -66,7 +66,7 @@ def pack_call(call: Call) -> CallRows:
 
 
 def save(session: Session, packed: Sequence[CallRows]) -> None:
-    """Write calls, their answers into the cache, and add them to the sums of their jobs and models."""
+    """Write calls, cache their answers, and add them to all sums."""
     if not packed:
         return
     moment = now(session)
@@ -76,7 +76,7 @@ def save(session: Session, packed: Sequence[CallRows]) -> None:
 
 
 def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
-    """Return up to `limit` calls after the cursor, by a scan of an index that holds what is filtered by."""
+    """Return up to `limit` calls after the cursor, by a covering index."""
     in_index_order(session)
     statement = select(LlmCallRow.id).where(LlmCallRow.job_id == query.job_id).order_by(LlmCallRow.id).limit(query.limit)
     for name in ("stage", "feature", "status"):
@@ -91,7 +91,7 @@ def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
 
 
 def by_key(session: Session, keys: Sequence[str]) -> list[LlmCallRow]:
-    """Return every recorded call with one of these keys, of any job, oldest first, failed ones too."""
+    """Return all calls with one of these keys, of any job, oldest first."""
     found: list[LlmCallRow] = []
     for start in range(0, len(keys), reply_cache.MOST_KEYS):
         some = keys[start : start + reply_cache.MOST_KEYS]

@@ -1,4 +1,4 @@
-"""The cache of answers by the key of what decides an answer. The first write wins; no refused, truncated or failed call is in it."""
+"""Cache answers by what decides them, unless refused, truncated or failed; first write wins."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from interp.store.db.bulk import upsert
 from interp.store.db.tables import ExplanationRow, LlmCallRow, LlmReplyRow, ScoreRow
 from interp.store.db.text import unpack
 
-# Keys a statement, at most: SQLite counts its parameters.
+# Keys per statement, since SQLite limits its parameters.
 MOST_KEYS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A cached question and its answer, whole. `prompt` and `raw` are JSON texts."""
+    """A cached question and its whole answer; `prompt` and `raw` are JSON texts."""
 
     key: str
     model: str
@@ -53,13 +53,13 @@ def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
 
 
 def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of `llm_replies` that are not there yet, in the order of their keys so that two writers cannot deadlock."""
+    """Write new `llm_replies` rows, in key order, so that no writers deadlock."""
     one_a_key = {row["key"]: row for row in reversed(rows)}
     upsert(session, LlmReplyRow, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
 
 
 def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
-    """Return keys of the job's calls that gave no explanation, or a score of which every item failed."""
+    """Return keys of a job's calls without explanation, or without any scored item."""
     unexplained = select(LlmCallRow.key).join(
         ExplanationRow,
         (ExplanationRow.run_id == run_id) & (ExplanationRow.feature == LlmCallRow.feature) & (ExplanationRow.explainer == LlmCallRow.purpose),

@@ -1,7 +1,7 @@
-"""Budgets: caps that are never passed.
+"""Keep budgets, whose caps are never passed.
 
-Room is reserved before a call goes out, in the budget's row and in the row of the lease that asked. Order of locks: the job's row, its chunks, the
-budget's row, the lease's reservation.
+An amount is reserved before a call is sent, in the budget's row and in the row of the lease. Order of locks: the job's row, its chunks, the budget's
+row, the lease's reservation.
 """
 
 from collections.abc import Collection, Sequence
@@ -46,7 +46,7 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many of the amounts asked for were reserved, from the first on. The others may wait for what is given back only while `may_wait`."""
+    """How many amounts were reserved, from the first on; others wait while `may_wait`."""
 
     granted: int
     may_wait: bool
@@ -61,7 +61,7 @@ def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
 
 
 def get(session: Session, job_id: str) -> BudgetState | None:
-    """Return the budget that a job draws on, or None for a job from before there were budgets."""
+    """Return the budget that a job uses; None for jobs older than budgets."""
     row = session.get(LlmBudgetRow, owner_of(session, job_id), populate_existing=True)
     return None if row is None else _state(row)
 
@@ -72,14 +72,14 @@ def of_owners(session: Session, owners: Collection[str]) -> dict[str, BudgetStat
 
 
 def owner_of(session: Session, job_id: str) -> str:
-    """Return the job whose budget a job draws on: itself, or the job that it is the control of."""
+    """Return the job that owns a job's budget: itself, or the job it controls."""
     return session.scalar(select(JobRow.control_of).where(JobRow.id == job_id)) or job_id
 
 
 def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
-    """Change the caps of a budget. The caller knows that no call is in flight.
+    """Change the caps of a budget, while no call is in flight.
 
-    A budget that had none has kept no sums: what was spent is added up from the calls.
+    A budget that had no caps has kept no sums: what was spent is added up from the calls.
     """
     owner = owner_of(session, job_id)
     create(session, owner, BudgetSpec())
@@ -94,7 +94,7 @@ def set_caps(session: Session, job_id: str, caps: BudgetSpec) -> None:
 
 
 def open_lease(session: Session, lease: Lease) -> BudgetState | None:
-    """Let a lease reserve room as long as it holds its chunk; return the budget, or None where there is none. Raises LeaseLostError."""
+    """Open a lease's reservation and return the budget, if any, or raise LeaseLostError."""
     owner = owner_of(session, lease.job_id)
     if session.scalar(select(ChunkRow.id).where(*held(lease)).with_for_update(read=True)) is None:
         raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
@@ -107,9 +107,9 @@ def open_lease(session: Session, lease: Lease) -> BudgetState | None:
 
 
 def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]) -> Grant:
-    """Reserve room for as many of the amounts as fit, in their order. Raises LeaseLostError where the lease is gone.
+    """Reserve as many of the amounts as fit, in order, or raise LeaseLostError.
 
-    An amount that does not fit may wait while it would fit if everything reserved came back, and something is reserved.
+    An amount that does not fit may wait if something is reserved, and it would fit once all of that came back.
     """
     row = _lock(session, budget)
     if session.get(LlmReservationRow, token, populate_existing=True) is None:
@@ -133,7 +133,7 @@ def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]
 def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sums) -> None:
     """Turn what a lease had reserved into what was spent of it.
 
-    What a lease that was lost meanwhile had reserved is among the unsettled; the truth about it is still welcome.
+    Reservations of a lost lease are among the unsettled; the true amount corrects them.
     """
     _lock(session, budget)
     given_back = _negative(reserved)
@@ -142,7 +142,7 @@ def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sum
 
 
 def close_lease(session: Session, token: str) -> None:
-    """End a lease's reservation: what it still reserves may have been billed, and is unsettled from now on."""
+    """End a lease's reservation; what it still reserves may have been billed, and is unsettled."""
     budget = session.scalar(select(LlmReservationRow.budget_id).where(LlmReservationRow.lease_token == token))
     if budget is None:
         return
@@ -154,13 +154,13 @@ def close_lease(session: Session, token: str) -> None:
 
 
 def orphans(session: Session) -> list[str]:
-    """Return tokens of leases that are over and yet have a reservation: what a crash between two versions of this program may leave."""
+    """Return tokens of ended leases that still hold reservations, as crashes may leave."""
     holds = exists().where(ChunkRow.lease_token == LlmReservationRow.lease_token, ChunkRow.status == ChunkStatus.LEASED)
     return list(session.scalars(select(LlmReservationRow.lease_token).where(~holds)))
 
 
 def sums_of(amount: Amount) -> Sums:
-    """Return (calls, tokens, picodollars). An unknown price counts as 0: a cap in dollars lets no such call through (`workers.llm.call_store`)."""
+    """Return (calls, tokens, picodollars); an unknown price counts 0, since dollar caps refuse it."""
     return (amount.calls, amount.tokens, _picodollars(amount.usd or 0.0))
 
 
@@ -170,7 +170,6 @@ def _lock(session: Session, budget: str) -> LlmBudgetRow:
 
 
 def _change(session: Session, budget: str, changes: dict[str, Any]) -> None:
-    """Add to the sums of a budget, of some kinds."""
     values = {
         f"{kind}_{unit}": getattr(LlmBudgetRow, f"{kind}_{unit}") + amount
         for kind, amounts in changes.items()

@@ -1,7 +1,7 @@
-"""Chunks, and the leases on them. Every write of a worker is guarded by its lease token, so no chunk has two owners.
+"""Store chunks and their leases, whose token guards every write of a worker.
 
-Order of locks, here and in `jobs.py` and `completion.py`: the job's row first, then its chunks. Only `claim` locks a chunk's row alone, and it
-never waits for one (SKIP LOCKED).
+So no chunk has two owners. Order of locks, here and in `jobs.py` and `completion.py`: the job's row first, then its chunks. Only `claim` locks a
+chunk's row alone, and it never waits for one (SKIP LOCKED).
 """
 
 import uuid
@@ -28,7 +28,7 @@ ANALYZE_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right of one process, the owner, to work on a chunk for as long as heartbeats come in time. `token` proves it."""
+    """The right of one owner to work on a chunk, proved by `token`."""
 
     chunk_id: str
     job_id: str
@@ -44,7 +44,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Chunks `first` to `last` (inclusive) of a stage, which others wait for: `stage:first-last`."""
+    """Chunks `first` to `last` (inclusive) of an awaited stage: `stage:first-last`."""
 
     stage: Stage
     first: int
@@ -98,7 +98,7 @@ def claim(
     loaded_models: Collection[str] = frozenset(),
     model_affinity_seconds: float = 60.0,
 ) -> Lease | None:
-    """Lease the next chunk of the job that comes first by `fair_share.in_order`, or return None when none is ready. Never waits for a worker.
+    """Lease the next chunk by `fair_share.in_order`, or return None; never waits for a worker.
 
     `chunk_id` is the chunk that the worker was notified of: a hint to look, no claim to that chunk. Chunks of jobs that are paused, being cancelled
     or over are skipped.
@@ -122,7 +122,7 @@ def claim(
 
 
 def renew(session: Session, leases: Sequence[tuple[Lease, int]], seconds: float) -> set[str]:
-    """Renew leases and write how many units of each are done; return the tokens of those that are still held and wanted."""
+    """Renew leases, write their units done, and return tokens still held and wanted."""
     units = case({lease.token: done for lease, done in leases}, value=ChunkRow.lease_token)
     statement = (
         update(ChunkRow)
@@ -134,27 +134,27 @@ def renew(session: Session, leases: Sequence[tuple[Lease, int]], seconds: float)
 
 
 def wanted(session: Session, leases: Sequence[Lease]) -> set[str]:
-    """Return the tokens of the leases that are still held, and whose jobs are still to be worked on."""
+    """Return the tokens of leases that are held and whose jobs still run."""
     return {str(token) for token in session.scalars(select(ChunkRow.lease_token).where(*_held_and_wanted(leases)))}
 
 
 def done(session: Session, lease: Lease, result: dict[str, Any] | None) -> None:
-    """Mark the chunk done. Raises LeaseLostError when it is no longer this worker's: then the whole transaction must be rolled back."""
+    """Mark the chunk done, or raise LeaseLostError, after which the transaction must be rolled back."""
     _end(session, lease, ChunkStatus.DONE, units_done=ChunkRow.units_total, result=result, error=None)
 
 
 def failed(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
-    """Mark the chunk failed, with the problem that ended it. Raises LeaseLostError."""
+    """Mark the chunk failed with its problem, or raise LeaseLostError."""
     _end(session, lease, ChunkStatus.FAILED, error=problem)
 
 
 def cancelled(session: Session, lease: Lease) -> None:
-    """Mark the chunk cancelled: its job was cancelled or has failed meanwhile. Raises LeaseLostError."""
+    """Mark the chunk of a cancelled or failed job cancelled, or raise LeaseLostError."""
     _end(session, lease, ChunkStatus.CANCELLED)
 
 
 def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts: bool) -> None:
-    """Return the chunk to the queue: after an error (`counts`: it was an attempt), or because the worker stops. Raises LeaseLostError."""
+    """Return the chunk to the queue (`counts`: an attempt failed), or raise LeaseLostError."""
     attempts = lease.attempt if counts else lease.attempt - 1
     values = {"attempts": attempts, "units_done": 0, "error": problem, "notified_at": None}
     if not _move(session, ChunkStatus.READY, *held(lease), **values, **NO_LEASE):
@@ -163,14 +163,14 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Ids of the chunks that became ready at the end of another one, and whether its stage is over."""
+    """Chunks that became ready at the end of another, and whether its stage ended."""
 
     chunk_ids: list[str]
     stage_is_over: bool
 
 
 def release_waiting(session: Session, lease: Lease) -> Released:
-    """Make ready what waited for this chunk, which has ended, and for what it was the last open one of: its stage, or a span of it.
+    """Make ready what waited for this ended chunk, its stage, or a span of it.
 
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
@@ -184,7 +184,7 @@ def release_waiting(session: Session, lease: Lease) -> Released:
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
-    """Return whether no chunk of the stage is open any more: by the sum that triggers keep, which no plan can make a scan of all chunks."""
+    """Return whether the stage has no open chunk, by its sums, without a scan."""
     return not session.scalar(select(StageCountRow.open).where(StageCountRow.job_id == job_id, StageCountRow.stage == stage))
 
 
@@ -195,7 +195,7 @@ def cancel_open(session: Session, job_id: str) -> None:
 
 
 def states(session: Session, job_id: str) -> list[ChunkState]:
-    """Return all chunks of a job, as far as it matters for opening some of them again."""
+    """Return all chunks of a job, with the fields that matter for reopening."""
     columns = (ChunkRow.id, ChunkRow.stage, ChunkRow.number, ChunkRow.status, ChunkRow.waits_for, ChunkRow.units_total)
     statement = select(*columns, ChunkRow.payload, ChunkRow.result, ChunkRow.error).where(ChunkRow.job_id == job_id)
     return [
@@ -215,7 +215,7 @@ def states(session: Session, job_id: str) -> list[ChunkState]:
 
 
 def reopen(session: Session, target: ChunkStatus, chunk_ids: Sequence[str]) -> None:
-    """Open chunks that have ended, as if they never had been worked on."""
+    """Reopen chunks that have ended, as if no worker had begun them."""
     fresh = {"attempts": 0, "units_done": 0, "error": None, "result": None, "notified_at": None, "started_at": None, "finished_at": None}
     for start in range(0, len(chunk_ids), ANALYZE_ROWS):
         some = chunk_ids[start : start + ANALYZE_ROWS]
@@ -234,13 +234,13 @@ def leased(session: Session, job_id: str, stage: Stage) -> list[Lease]:
 
 
 def repeated(session: Session, job_id: str) -> dict[str, int]:
-    """Return how often chunks of the job were begun again, by `stage number`, where they were."""
+    """Return how often chunks were begun again, by `stage number`, where they were."""
     columns = select(ChunkRow.stage, ChunkRow.number, ChunkRow.attempts).where(ChunkRow.job_id == job_id, ChunkRow.attempts > 1)
     return {f"{stage} {number}": attempts - 1 for stage, number, attempts in session.execute(columns.order_by(ChunkRow.stage, ChunkRow.number))}
 
 
 def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | None = None) -> list[Lease]:
-    """Return leases past their time, and those whose owner is known to be gone. With `chunk_id` that chunk alone, and its row is locked."""
+    """Return leases that expired or whose owner is gone; locks the row of `chunk_id`."""
     moment = now(session)
     rows = select(ChunkRow).where(ChunkRow.status == ChunkStatus.LEASED).execution_options(populate_existing=True)
     if chunk_id is not None:
@@ -249,9 +249,9 @@ def expired(session: Session, is_gone: Callable[[str], bool], chunk_id: str | No
 
 
 def due_notifications(session: Session, queue: Queue, window: int, seconds: float, most: int | None = None) -> list[str]:
-    """Return ready chunks that no worker was notified of within `seconds`, and mark them notified, in the order of `fair_share`.
+    """Return ready chunks not notified within `seconds`, by `fair_share`, and mark them notified.
 
-    At most as many that with the notifications of the last `seconds` that no worker has answered there are `window` of them, and at most `most`.
+    With the unanswered notifications of the last `seconds` there are at most `window`; at most `most` are returned.
     """
     moment = now(session)
     late = moment - timedelta(seconds=seconds)
@@ -275,7 +275,7 @@ def withdraw_notifications(session: Session, chunk_ids: Sequence[str]) -> None:
 
 
 def forget_notifications(session: Session, job_id: str) -> None:
-    """Make notifications of a job's ready chunks due again: workers answered the last ones while it was paused."""
+    """Make notifications due again that workers answered while the job was paused."""
     _set_notified(session, None, ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.READY)
 
 
@@ -283,7 +283,7 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_token": None, "lease_exp
 
 
 def held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition that the chunk is still the lease's."""
+    """Return the condition that the lease still holds its chunk."""
     return (ChunkRow.id == lease.chunk_id, ChunkRow.lease_token == lease.token, ChunkRow.status == ChunkStatus.LEASED)
 
 
@@ -299,13 +299,13 @@ def _held_and_wanted(leases: Sequence[Lease]) -> tuple[ColumnElement[bool], ...]
 
 
 def _move(session: Session, target: ChunkStatus, *where: ColumnElement[bool], **values: Any) -> int:
-    """The one place that changes a chunk's status, and only as the lifecycle allows. Returns how many chunks moved."""
+    """Change chunks' status as the lifecycle allows (nothing else does); return how many."""
     statement = update(ChunkRow).where(*where, ChunkRow.status.in_(chunk_sources_of(target))).values(status=target, **values)
     return changed_rows(session.execute(statement.execution_options(synchronize_session=False)))
 
 
 def _spans(plans: Sequence[ChunkPlan]) -> dict[tuple[Stage, int], list[str]]:
-    """The names of the spans that something waits for, by the chunks that are in them."""
+    """Return the names of awaited spans, by the chunks in them."""
     found: dict[tuple[Stage, int], list[str]] = {}
     for span in {Span.of(plan.waits_for) for plan in plans if plan.waits_for and "-" in plan.waits_for}:
         for number in range(span.first, span.last + 1):
@@ -334,7 +334,7 @@ def _lease(chunk: ChunkRow) -> Lease:
 
 
 def _mark_answered(session: Session, chunk_id: str) -> None:
-    """The notification of this chunk has reached a worker. Does not wait for the row."""
+    """Mark the chunk's notification answered, without waiting for the row."""
     notified = select(ChunkRow.id).where(ChunkRow.id == chunk_id, ChunkRow.notified_at.is_not(None))
     if session.scalar(skip_locked(notified, of=ChunkRow)) is not None:
         _set_notified(session, None, ChunkRow.id == chunk_id)
@@ -352,6 +352,6 @@ def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> 
 def _is_over(chunk: ChunkRow, moment: datetime, is_gone: Callable[[str], bool]) -> bool:
     if chunk.lease_owner is None or chunk.lease_expires_at is None or chunk.lease_expires_at < moment:
         return True
-    # The lease begins in the future and was not renewed since: the clock went back, and by it the lease would last far too long.
+    # The lease begins in the future and was not renewed since: the clock went back, and the lease would last far too long.
     is_of_the_future = chunk.started_at is not None and moment < chunk.started_at < chunk.lease_expires_at
     return is_of_the_future or is_gone(chunk.lease_owner)

@@ -1,4 +1,4 @@
-"""End chunks, and change their jobs accordingly. Each function is one transaction's work, and locks the job's row first."""
+"""End chunks and change their jobs; each function locks the job's row first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,14 @@ ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
 
 
 class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's workers died"):
-    """Every worker that took the chunk died."""
+    """The error of a chunk whose workers all died."""
 
 
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
-    """Mark the chunk done and release what waited for it. The end of summarise completes the job, with `result` as its summary.
+    """Mark the chunk done and release its dependents; the end of summarise completes the job.
 
-    Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be written: a job that was paused
-    meanwhile takes them, since they are paid for, but is not completed.
+    `result` is then the job's summary. Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be
+    written: a job that was paused meanwhile takes them, since they are paid for, but is not completed.
     """
     job = jobs.hold(session, lease.job_id)
     if job.status not in (WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
@@ -38,10 +38,10 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Rel
 
 
 def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
-    """Return the chunk to the queue while attempts are left; then fail it, and its job too unless that can go on without.
+    """Return the chunk to the queue, or fail it when no attempts are left.
 
-    `max_attempts` 0: no retry would help, and the job cannot go on. A paused job's chunk goes back whatever happened: it is tried again once the
-    job goes on. Raises LeaseLostError.
+    Its job fails too unless it can continue without. `max_attempts` 0: no retry would help, and the job cannot continue. A paused job's chunk always
+    returns to the queue: it is tried again once the job resumes. Raises LeaseLostError.
     """
     job = jobs.hold(session, lease.job_id)
     if job.status == JobStatus.PAUSED:
@@ -61,7 +61,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
 
 
 def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
-    """Pause the job with the problem that stops all its chunks, and return this one uncounted. Raises LeaseLostError."""
+    """Pause the job with a problem, and return this chunk uncounted, or raise LeaseLostError."""
     job = jobs.hold(session, lease.job_id)
     if job.status in sources_of(JobStatus.PAUSED):
         jobs.pause(session, lease.job_id, _of_job(problem, lease))
@@ -69,9 +69,9 @@ def pause(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
 
 
 def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = None) -> None:
-    """Return the chunk of a worker that stops to the queue, or cancel it with its job. Raises LeaseLostError.
+    """Requeue a stopping worker's chunk, or cancel it with its job, or raise LeaseLostError.
 
-    `problem` says why, where something is wrong with the worker's machine.
+    `problem` says what is wrong with the worker's machine, if anything.
     """
     job = jobs.hold(session, lease.job_id)
     if job.status in ALIVE:
@@ -82,7 +82,7 @@ def hand_back(session: Session, lease: Lease, problem: dict[str, Any] | None = N
 
 
 def sweep(engine: Engine, is_gone: Callable[[str], bool], max_lost_leases: int) -> int:
-    """Return chunks whose workers are silent or gone to the queue; return how many. One that lost `max_lost_leases` workers fails."""
+    """Requeue chunks of lost workers, or fail them after `max_lost_leases`; return how many."""
     with snapshot(engine) as session:
         suspects = chunks.expired(session, is_gone)
     taken = 0
@@ -96,9 +96,9 @@ def sweep(engine: Engine, is_gone: Callable[[str], bool], max_lost_leases: int) 
 
 
 def close_orphans(engine: Engine) -> int:
-    """Close the leases that are over and still have a reservation; return how many.
+    """Close ended leases that still have a reservation; return how many.
 
-    No way to end a lease leaves any: room that is never given back would keep a job waiting for ever.
+    No way to end a lease leaves any: a reservation that is never returned would keep a job waiting for ever.
     """
     with snapshot(engine) as session:
         tokens = budgets.orphans(session)
@@ -123,5 +123,5 @@ def _cancelled(session: Session, lease: Lease) -> None:
 
 
 def _of_job(problem: dict[str, Any], lease: Lease) -> dict[str, Any]:
-    """The problem as a user sees it: without the traceback."""
+    """Return the problem as a user sees it: without the traceback."""
     return {key: value for key, value in problem.items() if key != "traceback"} | {"stage": lease.stage, "chunk": lease.number}

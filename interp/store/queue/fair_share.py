@@ -1,4 +1,4 @@
-"""The order in which jobs are served: those of one priority take turns, however many chunks each has."""
+"""Order jobs: those of one priority take turns, however many chunks each has."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
 @dataclass(frozen=True, slots=True)
 class ReadyJob:
-    """A job with a chunk that is ready. `last_claimed_at` is when a worker last claimed one of its chunks."""
+    """A job with a ready chunk; `last_claimed_at` is when its last chunk was claimed."""
 
     job_id: str
     priority: int
@@ -29,7 +29,7 @@ class ReadyJob:
 
 
 def candidates(session: Session, queue: Queue, *ready: ColumnElement[bool]) -> list[ReadyJob]:
-    """Return the jobs that may be worked on and have a ready chunk of the queue for which `ready` holds. O(open jobs)."""
+    """Return runnable jobs with a ready chunk of the queue, in O(open jobs)."""
     first = (
         # A number, and not EXISTS: a planner that expects many ready chunks would look for one by reading the table.
         select(ChunkRow.number)
@@ -70,7 +70,7 @@ def add_queues(session: Session, job_id: str, queues: Collection[Queue]) -> None
 
 
 def mark_claimed(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:
-    """Write that a worker has claimed a chunk of the job. Never waits: whoever has locked the row writes the same."""
+    """Write the time of a claim; never waits, since concurrent writers write the same."""
     own = (FairShareRow.job_id == job_id, FairShareRow.queue == queue)
     free = skip_locked(select(FairShareRow.job_id).where(*own), of=FairShareRow).scalar_subquery()
     statement = update(FairShareRow).where(FairShareRow.queue == queue, FairShareRow.job_id == free).values(last_claimed_at=moment)

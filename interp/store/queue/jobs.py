@@ -1,4 +1,4 @@
-"""Jobs: their submission, and every change of a job's status. Nothing else writes one."""
+"""Submit jobs, and change their status, which nothing else writes."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from interp.store.results import runs
 
 
 class PreflightFacts(Protocol):
-    """What submission needs of `interp.planning.preflight.Preflight`."""
+    """The part of `interp.planning.preflight.Preflight` that submission needs."""
 
     @property
     def n_features(self) -> int: ...
@@ -45,11 +45,11 @@ class PreflightFacts(Protocol):
 def submit(
     session: Session, spec: JobSpec, preflight: PreflightFacts | None = None, idempotency_key: str | None = None, asked: JobSpec | None = None
 ) -> JobRow:
-    """Write a job, its budget and its first chunk. The same key with the same spec gives the job that is there already.
+    """Write a job, its budget and its first chunk, or return the key's job.
 
-    Without a `preflight` the job's first chunk checks its files; `admit` or `fail` follow. `asked` is the spec before anything of what the files
-    say was written into it, which the key belongs to; `spec` by default. With the control `random_weights` a second job is written: the same on a
-    subject that has learned nothing, on the first one's budget. Raises ConflictError when the key was used for another spec.
+    Without `preflight` the first chunk checks the job's files; `admit` or `fail` follow. `asked` (default: `spec`) is the spec of the key, before
+    facts of the files were added. The control `random_weights` adds the same job on a subject that has learned nothing, on the same budget. Raises
+    ConflictError when the key was used for another spec.
     """
     job_id = _write(session, spec, preflight, idempotency_key, asked=asked)
     if job_id is None:
@@ -61,7 +61,7 @@ def submit(
 
 
 def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFacts) -> None:
-    """Queue a job whose files were checked, as if it had been submitted with what they say. Raises LeaseLostError where it is no longer checked."""
+    """Queue a job whose files were checked; raises LeaseLostError where the check has ended."""
     found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
         raise LeaseLostError(f"job {job_id} is no longer being checked")
@@ -70,7 +70,7 @@ def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFact
 
 
 def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> JobRow | None:
-    """Return the job that this key gave before, or None. Raises ConflictError when the key was used for another spec."""
+    """Return the key's earlier job or None; raises ConflictError where its spec was another."""
     known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == idempotency_key))
     return None if known is None else _same_request(session, idempotency_key, spec)
 
@@ -88,7 +88,7 @@ def _write(
     asked: JobSpec | None = None,
     control_of: str | None = None,
 ) -> str | None:
-    """The new job's id, or None where the key gave one before."""
+    """Return the new job's id, or None where the key has one."""
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "status": JobStatus.CHECKING if preflight is None else JobStatus.QUEUED,
@@ -116,7 +116,7 @@ def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, j
 
 
 def _facts(spec: JobSpec, preflight: PreflightFacts | None) -> dict[str, Any]:
-    """What a job's row holds of its files, as far as it is known."""
+    """Return the job's columns about its files, as far as known."""
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.n_features
     return {
@@ -130,12 +130,12 @@ get = queries.job
 
 
 def hold(session: Session, job_id: str) -> JobRow:
-    """Return the job, its row locked until the transaction ends, so that what fans in or ends a job goes one at a time."""
+    """Return the job with its row locked, so that its changes are serial."""
     return session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
 
 
 def start(session: Session, job_id: str) -> None:
-    """Mark a queued job running: a worker took its first chunk. A job that was paused meanwhile stays so."""
+    """Mark a queued job running at its first chunk; a paused job stays paused."""
     _move(session, job_id, JobStatus.RUNNING, JobRow.status == JobStatus.QUEUED, started_at=now(session))
 
 
@@ -148,15 +148,15 @@ def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
 
 
 def fail(session: Session, job_id: str, problem: dict[str, Any]) -> None:
-    """Fail a job: chunks without a lease are cancelled, and workers notice at their next heartbeat."""
+    """Fail a job: unleased chunks are cancelled, and workers notice at their next heartbeat."""
     if _move(session, job_id, JobStatus.FAILED, error=problem, finished_at=now(session)):
         chunks.cancel_open(session, job_id)
 
 
 def cancel(session: Session, job_id: str) -> JobRow:
-    """Cancel a job: at once where no worker has a lease, else the workers are asked to stop. Asking twice changes nothing.
+    """Cancel a job, at once where no worker has a lease, else by its workers.
 
-    Raises NotFoundError, and ConflictError for a job that has completed or failed.
+    Repeating it changes nothing. Raises NotFoundError, and ConflictError for a job that has completed or failed.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -170,9 +170,10 @@ def cancel(session: Session, job_id: str) -> JobRow:
 
 
 def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> JobRow:
-    """Pause a job: none of its chunks is claimed, and workers hand back theirs. `problem` says why, where it was not the user's wish.
+    """Pause a job: none of its chunks is claimed, and workers return theirs.
 
-    Pausing twice changes nothing. Raises NotFoundError, and ConflictError for a job that is over, being cancelled, or still checked.
+    `problem` says why, where it was not the user's wish. Repeating it changes nothing. Raises NotFoundError, and ConflictError for a job that is
+    over, being cancelled, or still checked.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -184,10 +185,10 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
 
 
 def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> JobRow:
-    """Let a paused job go on, with other caps if given; notify workers afterwards. Resuming what runs changes nothing but the caps.
+    """Resume a paused job, with other caps if given; notify workers afterwards.
 
-    Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, goes on with it.
-    Raises NotFoundError, and ConflictError for a job that is over or being cancelled, or whose workers may still spend what nobody counted.
+    A running job gets the caps alone. Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, resumes
+    with it. Raises NotFoundError, and ConflictError for a job that is over or being cancelled, or whose workers may still spend uncounted amounts.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -207,9 +208,9 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
 
 
 def retry(session: Session, job_id: str) -> JobRow:
-    """Try again what failed of a job; notify workers afterwards. Answers that could not be used are asked for anew.
+    """Retry what failed of a job; notify workers afterwards.
 
-    Raises NotFoundError, and ConflictError where nothing failed, or the job is paused, being cancelled or cancelled.
+    Unusable answers are asked for again. Raises NotFoundError, and ConflictError where nothing failed, or the job is paused or (being) cancelled.
     """
     get(session, job_id)
     job = hold(session, job_id)
@@ -237,27 +238,27 @@ def retry(session: Session, job_id: str) -> JobRow:
 
 
 def settle(session: Session, job_id: str) -> None:
-    """Cancel a job that is being cancelled, once its last leased chunk was handed back."""
+    """Cancel a job that is being cancelled, once its last leased chunk was returned."""
     job = hold(session, job_id)
     if job.status == JobStatus.CANCELLING and not chunks.any_leased(session, job_id):
         _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
 
 
 def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
-    """Write what prepare found out: the job's dictionary and run, and how many features it has."""
+    """Write prepare's results: the job's dictionary and run, and its number of features."""
     found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
     session.execute(update(JobRow).where(JobRow.id == job_id).values(found))
 
 
 def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
-    """Add warnings to a job's; one of a code that it has replaces that one."""
+    """Add warnings to a job's, replacing those of the same code."""
     if warnings:
         known = session.execute(select(JobRow.warnings).where(JobRow.id == job_id)).scalar_one()
         session.execute(update(JobRow).where(JobRow.id == job_id).values(warnings=merged(known or (), warnings)))
 
 
 def amend(session: Session, job_id: str, summary: dict[str, Any]) -> None:
-    """Replace the summary of a job that has completed. The caller holds the job's row."""
+    """Replace the summary of a completed job, whose row the caller has locked."""
     session.execute(update(JobRow).where(JobRow.id == job_id, JobRow.status == JobStatus.COMPLETED).values(summary=summary))
 
 
@@ -268,7 +269,7 @@ def count_failed(session: Session, job_id: str, features: int) -> None:
 
 
 def _target_of_retry(job: JobRow, states: Sequence[ChunkState], reopened: set[str]) -> JobStatus:
-    """What a job that had ended is once these chunks of it are open again."""
+    """Return the status of an ended job once these chunks are open again."""
     if any(state.stage == Stage.CHECK for state in states if state.id in reopened):
         return JobStatus.CHECKING
     return JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
@@ -294,7 +295,7 @@ def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
 
 
 def _random_weights(spec: JobSpec) -> JobSpec:
-    """The same job on a subject that has learned nothing. A named dictionary is told apart by its model: `model-random@layer-set`."""
+    """Return the job on a random subject; a named dictionary becomes `model-random@layer-set`."""
     subject = spec.subject.model_copy(update={"weights": "random"})
     dictionary = (
         spec.dictionary.model_copy(update={"name": spec.dictionary.name.replace("@", "-random@", 1)}) if spec.dictionary.name else spec.dictionary

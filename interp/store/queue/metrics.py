@@ -1,4 +1,4 @@
-"""Read the values of `/metrics`, from sums that triggers and calls keep and from rows that an index separates.
+"""Read the values of `/metrics` from kept sums and indexed rows.
 
 The cost grows with the jobs, the workers and the leases, and not with chunks, features or calls.
 """
@@ -24,7 +24,7 @@ FEATURE_STATES = {Stage.MERGE: "collected", Stage.EXPLAIN: "explained", Stage.SC
 
 @dataclass(frozen=True, slots=True)
 class MetricValues:
-    """The values of every metric, by the values of its labels (`api.http.metrics.METRICS`). Times in seconds, money in US dollars.
+    """The values of every metric by label values (`api.http.metrics.METRICS`), in seconds and US dollars.
 
     Counters (chunks, features, tokens, calls) never fall, whatever is retried or deleted.
     """
@@ -60,7 +60,7 @@ class OpenStage:
 
 
 def read(session: Session, worker_seconds: float) -> MetricValues:
-    """Read all metrics. A worker is alive that was seen within `worker_seconds`."""
+    """Return all metrics; workers seen within `worker_seconds` are alive."""
     moment = now(session)
     stages = _open_stages(session)
     return MetricValues(
@@ -76,7 +76,7 @@ def read(session: Session, worker_seconds: float) -> MetricValues:
 
 
 def _open_stages(session: Session) -> list[OpenStage]:
-    """One statement, so that its counts are of one moment: no chunk is both leased and ready."""
+    """Return open stages by one statement, so that no chunk is counted twice."""
     leased = (
         select(ChunkRow.job_id, ChunkRow.stage, func.count().label("number"))
         .where(ChunkRow.status == ChunkStatus.LEASED)
@@ -99,7 +99,7 @@ def _open_stages(session: Session) -> list[OpenStage]:
 
 
 def _queue_chunks(stages: Iterable[OpenStage]) -> Readings:
-    """Open chunks by queue and status. Ready and waiting chunks of a job that is paused, or being cancelled, are `paused`."""
+    """Return open chunks by status; unleased ones of paused or cancelling jobs are `paused`."""
     found: dict[Labels, float] = {(str(queue), status): 0.0 for queue in QUEUES for status in ("waiting", "ready", "leased", "paused")}
     for stage in stages:
         found[stage.queue, "leased"] += stage.leased
@@ -170,6 +170,6 @@ def _webhooks(session: Session) -> Readings:
 
 
 def _of_all(names: Iterable[str], counts: Iterable[Row[str, int]]) -> Readings:
-    """The counts, with 0 for names that have none: alerts need series that do not come and go."""
+    """Return the counts, with 0 for missing names, since alerts need permanent series."""
     found: dict[Labels, float] = {(str(name),): 0.0 for name in names}
     return found | {(name,): float(count) for name, count in counts}

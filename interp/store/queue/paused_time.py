@@ -1,4 +1,4 @@
-"""Count the time in which no worker could do anything for a job: while it was paused, and between its end and a retry."""
+"""Count the time in which a job was paused, or ended before a retry."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,20 +12,20 @@ from interp.store.db.tables import JobRow, StageCountRow
 
 
 def count_pause(session: Session, job_id: str, since: datetime) -> None:
-    """Count the pause that began at `since` and ends now, for the job and its stages that have begun and are not over."""
+    """Count the pause since `since`, for the job and its unfinished stages."""
     _count_stages(session, job_id, since, StageCountRow.open > 0, StageCountRow.started_at.is_not(None))
     _count_job(session, job_id, since)
 
 
 def count_rest(session: Session, job_id: str, reopened: Collection[Stage], since: datetime | None) -> None:
-    """Count the time since the end of stages that are about to be opened again, and of the job, if it ended at `since`."""
+    """Count the time since the end of reopened stages and their job (`since`)."""
     _count_stages(session, job_id, None, StageCountRow.open == 0, StageCountRow.finished_at.is_not(None), StageCountRow.stage.in_(reopened))
     if since is not None:
         _count_job(session, job_id, since)
 
 
 def _count_stages(session: Session, job_id: str, since: datetime | None, *where: ColumnElement[bool]) -> None:
-    """Add the time from `since`, or from the stage's own end, to each of some stages."""
+    """Add the time from `since`, or the stage's own end, to some stages."""
     moment = now(session)
     for stage, finished_at in session.execute(
         select(StageCountRow.stage, StageCountRow.finished_at).where(StageCountRow.job_id == job_id, *where)

@@ -1,4 +1,4 @@
-"""Progress of jobs, from the sums of their stages that triggers keep and from leased chunks. It costs the same for jobs of any size."""
+"""Compute the progress of jobs from kept sums and leased chunks, at constant cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ QUEUES = sorted(set(QUEUE_OF.values()))
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """How many features a job asks for, how many are through all of its stages, and how many could not be explained."""
+    """Numbers of features that a job requested, finished, and could not explain."""
 
     total: int
     completed: int
@@ -28,7 +28,7 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """One stage of a job. `unit` says what `done` and `total` count; `chunks` counts chunks by status.
+    """One stage of a job; `done` and `total` count `unit`, `chunks` chunks by status.
 
     `seconds` is wall time from the stage's first start to its last end (or now, or the pause), without pauses and the time between an end and a
     retry. `eta_seconds` is None until a rate is known.
@@ -47,7 +47,7 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job's progress. `eta` is None until every open stage has a known rate. `inactive_seconds` adds up pauses and times between end and retry."""
+    """A job's progress; `inactive_seconds` counts pauses and retry delays, `eta` needs all rates."""
 
     job_id: str
     status: str
@@ -68,7 +68,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class StageSums:
-    """A stage's sums, how many chunks of it are leased, the units that they have done, and the first one's start."""
+    """A stage's sums, and the count, units done and first start of leased chunks."""
 
     kept: StageCountRow
     leased: int
@@ -90,7 +90,7 @@ class StageSums:
 
 
 def progress(session: Session, job_id: str) -> JobProgress:
-    """Return the progress of a job. Raises NotFoundError."""
+    """Return the progress of a job, or raise NotFoundError."""
     return of_jobs(session, [queries.job(session, job_id)])[job_id]
 
 
@@ -110,7 +110,7 @@ def _progress(job: JobRow, found: Sequence[StageSums], moment: datetime) -> JobP
 
 
 def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[StageSums]]:
-    """The stages of each job. One statement, so that the kept sums and the leased chunks are of one moment."""
+    """Return each job's stages by one statement, so that no chunk counts twice."""
     leased = (
         select(
             ChunkRow.job_id,
@@ -155,7 +155,7 @@ def _stage(sums: StageSums, moment: datetime) -> StageProgress:
 def _counts(job: JobRow, stages: tuple[StageProgress, ...]) -> RequestCounts:
     by_stage = {stage.stage: stage for stage in stages}
     if not stages and job.status == JobStatus.COMPLETED:
-        # Retention took its chunks before such sums were kept.
+        # Retention deleted its chunks before such sums were kept.
         return RequestCounts(job.features_total or 0, (job.features_total or 0) - job.features_failed, job.features_failed)
     last = by_stage.get(Stage.SCORE) or by_stage.get(Stage.EXPLAIN)
     through = max(last.done - job.features_failed, 0) if last else 0

@@ -1,7 +1,7 @@
 """Delete rows that no result needs, some time after their job has ended.
 
-A pass goes once over a table in order of its key, a few rows per transaction, and skips rows that another process has locked: any number of
-processes may prune at once.
+A pass reads a table once in key order, a few rows per transaction, and skips rows that another process has locked: any number of processes may prune
+at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """Which rows of a table are deleted: those that are `is_old(moment)`, but for the keys that `needed` returns."""
+    """A rule for rows to delete: those `is_old(moment)`, unless `needed` returns their key."""
 
     table: type[Base]
     key: InstrumentedAttribute[Any]
@@ -37,7 +37,7 @@ def _over_before(moment: datetime) -> ColumnElement[bool]:
 
 
 def _read_by_live_jobs(session: Session, keys: Sequence[Any]) -> set[Any]:
-    """Replies that a job which is not over may read again. By batch: one query for all would read every live job's calls."""
+    """Return replies that open jobs may read again, in batches that bound the query."""
     live = select(LlmCallRow.key).join(JobRow, JobRow.id == LlmCallRow.job_id).where(LlmCallRow.key.in_(keys), JobRow.status.not_in(JOB_ENDS))
     return set(session.scalars(live.distinct()))
 
@@ -50,7 +50,7 @@ RULES = {
 
 
 def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = False) -> int:
-    """Delete the rows that are old by a rule after `days`; return how many. With `dry_run` only count them."""
+    """Delete (or with `dry_run` count) rows that a rule finds older than `days`."""
     last, count = None, 0
     while True:
         with snapshot(engine) if dry_run else transaction(engine) as session:
@@ -67,9 +67,9 @@ def prune(engine: Engine, rule: RetentionRule, days: float, dry_run: bool = Fals
 
 
 def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
-    """Delete the chunks of jobs that ended `days` ago; return how many. With `dry_run` only count them.
+    """Delete (or with `dry_run` count) the chunks of jobs ended `days` ago.
 
-    All of a job at once: one that has some of its chunks must never be tried again.
+    A job's chunks are deleted together, since a job with only some of them must never be tried again.
     """
     with snapshot(engine) as session:
         has_chunks = exists().where(ChunkRow.job_id == JobRow.id)
@@ -81,19 +81,19 @@ def prune_chunks(engine: Engine, days: float, dry_run: bool = False) -> int:
 
 
 def delete_silent_workers(session: Session, seconds: float) -> int:
-    """Delete worker processes that have been silent for `seconds`; return how many."""
+    """Delete worker processes silent for `seconds`; return how many."""
     silent = delete(WorkerRow).where(WorkerRow.seen_at < now(session) - timedelta(seconds=seconds))
     return changed_rows(session.execute(silent.execution_options(synchronize_session=False)))
 
 
 def needs_partials(session: Session, job_id: str) -> bool:
-    """Return whether the job's partial evidence may still be merged: now, or once a job that failed is tried again."""
+    """Return whether a merge, now or after a retry, may need the job's partial evidence."""
     unmerged = exists().where(ChunkRow.job_id == JobRow.id, ChunkRow.stage.in_((Stage.COMBINE, Stage.MERGE)), ChunkRow.status != ChunkStatus.DONE)
     return bool(session.scalar(select(exists().where(JobRow.id == job_id, JobRow.status != JobStatus.CANCELLED, unmerged))))
 
 
 def corpora_in_use(session: Session) -> set[str] | None:
-    """Return digests of the tokenised corpora of jobs that are not over; None while a job is being prepared, whose corpus is not known yet."""
+    """Return digests of open jobs' tokenised corpora; None while a job is in preparation."""
     if session.scalar(select(exists().where(ChunkRow.stage == Stage.PREPARE, ChunkRow.status == ChunkStatus.LEASED))):
         return None
     read = select(RunRow.corpus).join(JobRow, JobRow.run_id == RunRow.id).where(JobRow.status.not_in(JOB_ENDS))

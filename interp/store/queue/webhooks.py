@@ -1,4 +1,4 @@
-"""Webhook events: written in the transaction that changes a job, delivered by the upkeep process."""
+"""Store webhook events with the job's change, for delivery by the upkeep process."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FIRST_WAIT, LAST_WAIT = 5.0, 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt to deliver an event, counted from 1. `id` is the event's, the same at every attempt."""
+    """One attempt, counted from 1, to deliver the event `id`."""
 
     id: str
     url: str
@@ -27,7 +27,7 @@ class Delivery:
 
 
 def changed(session: Session, job_id: str, status: JobStatus) -> None:
-    """Write the event of a job's new status, where the job names a receiver that wants it.
+    """Write the event of a job's new status, where its receiver wants it.
 
     A random-weights control has no events: its receiver knows nothing of that job.
     """
@@ -60,7 +60,7 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
 
 def take(session: Session, limit: int, seconds: float) -> list[Delivery]:
-    """Return the deliveries that are due, the longest due first. Each is the caller's for `seconds`, and due again after them."""
+    """Claim due deliveries for `seconds`, and return them, the longest due first."""
     moment = now(session)
     due = select(WebhookRow).where(WebhookRow.next_attempt_at <= moment).order_by(WebhookRow.next_attempt_at).limit(limit)
     found = []
@@ -77,7 +77,7 @@ def delivered(session: Session, delivery: Delivery) -> None:
 
 
 def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> None:
-    """Mark an attempt failed and the next one due, unless it was the last. Changes nothing where another process has tried since."""
+    """Mark an attempt failed; schedule the next unless `is_last` or another process has tried."""
     # Each wait is twice as long as the one before, an hour at most.
     wait = min(LAST_WAIT, FIRST_WAIT * 2.0 ** min(delivery.attempt - 1, 20))
     next_attempt_at = None if is_last else now(session) + timedelta(seconds=wait)
@@ -86,7 +86,7 @@ def missed(session: Session, delivery: Delivery, reason: str, is_last: bool) -> 
 
 
 def of_job(session: Session, job_id: str, after: tuple[datetime, str] | None = None, limit: int = 50) -> Sequence[WebhookRow]:
-    """Return up to `limit` events of a job, oldest first. `after` is the last row's time and id."""
+    """Return up to `limit` events of a job after (time, id), oldest first."""
     order = (WebhookRow.created_at, WebhookRow.id)
     statement = select(WebhookRow).where(WebhookRow.job_id == job_id).order_by(*order).limit(limit)
     return session.scalars(statement if after is None else statement.where(tuple_(*order) > tuple_(*after))).all()

@@ -1,4 +1,4 @@
-"""Worker processes: written with their heartbeats, read by planning, `/metrics` and `glossator doctor`."""
+"""Store worker processes, for planning, `/metrics` and `glossator doctor`."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from interp.store.db.tables import WorkerRow
 
 @dataclass(slots=True)
 class WorkerInfo:
-    """Describe a worker process: written with its heartbeats. `memory_bytes` is what collection may use there.
+    """A worker process as written with its heartbeats.
 
-    `loaded_models` are the `models_key` of each pair of models that it has open.
+    `memory_bytes` is what collection may use there. `loaded_models` are the `models_key` of each pair of loaded models.
     """
 
     queue: Queue
@@ -29,7 +29,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class KnownWorker:
-    """A worker process at its last heartbeat, which came at `seen_at` by the database's clock."""
+    """A worker process and the database's time of its last heartbeat."""
 
     owner: str
     queue: Queue
@@ -43,7 +43,7 @@ class KnownWorker:
 
 
 def seen(session: Session, owner: str, info: WorkerInfo) -> None:
-    """Write a worker process, which is alive."""
+    """Write a live worker process."""
     moment = now(session)
     row = {
         "owner": owner,
@@ -80,6 +80,6 @@ def alive(session: Session, seconds: float) -> list[KnownWorker]:
 
 
 def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:
-    """Return the least memory in bytes that any live worker of the queue may use. None where none states it."""
+    """Return the least stated memory in bytes of the queue's live workers."""
     since = now(session) - timedelta(seconds=seconds)
     return session.scalar(select(func.min(WorkerRow.memory_bytes)).where(WorkerRow.queue == queue, WorkerRow.seen_at >= since))

@@ -1,4 +1,4 @@
-"""Write subjects and dictionaries, as a job's prepare stage does."""
+"""Write subjects and dictionaries in a job's prepare stage."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ def save_dictionary(
     n_features: int,
     config: dict[str, Any],
 ) -> int:
-    """Return the id of the dictionary with this digest at this hook point of this subject; write it when it is new.
+    """Return the id of this dictionary of this subject; write it when new.
 
-    Names are unique: where other weights have the name already, the new ones get the start of their digest appended.
+    Names are unique: where other weights have the name already, the start of the digest is appended to the new name.
     """
     known = select(DictionaryRow.id).where(
         DictionaryRow.digest == digest, DictionaryRow.subject_id == subject_id, DictionaryRow.hook_point == hook_point

@@ -1,4 +1,4 @@
-"""Read all scores of a run and write what only all of them together say, in portions of bounded size."""
+"""Read all scores of a run, and write statistics of all, in bounded portions."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from interp.store.db.bulk import update_rows
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.results.evidence import within
 
-# Rows that are read, made and written at a time.
+# Rows per portion that are read, computed and written.
 PORTION = 1_000
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ Portions = Iterator[Sequence[Row[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class AdjustedScore:
-    """What all scores of a run together give one of them. `p_method` is how its p value was made, `null_reason` why its null says no more."""
+    """Run-wide statistics of a score, the method of its p value, its null's limitation."""
 
     id: int
     p_value: float | None
@@ -52,7 +52,7 @@ class BestExplanation:
 
 
 def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
-    """Read every score of one scorer in a run, of all jobs, ascending by feature, then explanation.
+    """Return all scores of one scorer in a run, by feature, then explanation.
 
     Columns: id, feature, explanation id, explainer and settings digest of the explanation, metric, value, lift, p value, q value, shrunken value,
     paired p value, low and high end of the interval, method of the p value, reason of the null, null values (None where the score has a p value by
@@ -73,13 +73,13 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) 
 
 
 def explained(session: Session, run_id: int) -> Portions:
-    """Read feature, id, explainer and settings digest of every good explanation of the run."""
+    """Return feature, id, explainer and settings digest of every good explanation of the run."""
     statement = select(ExplanationRow.feature, ExplanationRow.id, ExplanationRow.explainer, ExplanationRow.settings_digest)
     return _portions(session, statement.where(ExplanationRow.run_id == run_id, ExplanationRow.text.is_not(None)))
 
 
 def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
-    """Read the run's defined scores that are not of a `known` scorer and settings digest.
+    """Return the run's defined scores that are not of a `known` (scorer, settings digest).
 
     Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
     """
@@ -96,14 +96,14 @@ def summaries(session: Session, run_id: int) -> int:
 
 
 def begin_summary(session: Session, run_id: int) -> int:
-    """Lock the run's row until the transaction ends, and count one summary more; return how many were written before."""
+    """Lock the run's row, count one summary more, and return the count before."""
     before = session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
     session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries_written=before + 1))
     return before
 
 
 def densities(session: Session, run_id: int) -> Portions:
-    """Read feature and density, the share of tokens that it fires on, of every feature of the run."""
+    """Return feature and density (share of tokens with activity) of the run's features."""
     return _portions(session, select(EvidenceRow.feature, EvidenceRow.density).where(EvidenceRow.run_id == run_id))
 
 
@@ -125,13 +125,13 @@ def save_adjusted(session: Session, scores: Iterable[AdjustedScore]) -> None:
 
 
 def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
-    """List each feature of the run with its best explanation. They come ascending by feature."""
+    """List each feature with its best explanation, from input ascending by feature."""
     for some in _cut(best):
         update_rows(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
-    """Yield each feature's best explanation with its figures. `labels` gives the texts of a portion's explanations."""
+    """Yield best explanations with figures; `labels` gives a portion's texts."""
     for start in range(0, len(best), PORTION):
         some = slice(start, start + PORTION)
         made = best.explanations[some].tolist()
@@ -151,7 +151,7 @@ def numbers(column: Floats) -> list[float | None]:
 
 
 def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:
-    """The rows of one statement, which are of one moment, as they are fetched from the server."""
+    """Return the rows of one statement, of one moment, as they are fetched."""
     return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
 
 

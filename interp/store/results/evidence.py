@@ -1,4 +1,4 @@
-"""Evidence, one blob per feature, and its statistics that listings show."""
+"""Store evidence, one blob per feature, and the statistics that listings show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Gathered:
 
 
 def within(column: InstrumentedAttribute[int], ranges: Sequence[Range]) -> ColumnElement[bool]:
-    """Return the condition that a column lies in one of half-open ranges. SQLite takes some hundred ranges of more than one feature."""
+    """Return the condition that a column is in half-open ranges (SQLite: some hundred)."""
     lone = [start for start, stop in ranges if stop - start == 1]
     return or_(column.in_(lone), *(column.between(start, stop - 1) for start, stop in ranges if stop - start > 1))
 
@@ -35,19 +35,19 @@ def features_with(session: Session, run_id: int) -> list[int]:
 
 
 def load(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, bytes]:
-    """Return the blobs of the features in the ranges that have one, by feature, ascending."""
+    """Return the features' blobs in the ranges, by feature, ascending."""
     statement = select(EvidenceRow.feature, EvidenceRow.blob).where(EvidenceRow.run_id == run_id, within(EvidenceRow.feature, ranges))
     return dict(session.execute(statement.order_by(EvidenceRow.feature)).all())
 
 
 def states(session: Session, run_id: int, ranges: Sequence[Range]) -> dict[int, str]:
-    """Return the state (active, rare or dead) of the features in the ranges that have evidence in the run."""
+    """Return the state (active, rare, dead) of features with evidence in the ranges."""
     statement = select(FeatureRow.feature, FeatureRow.state).where(FeatureRow.run_id == run_id, within(FeatureRow.feature, ranges))
     return dict(session.execute(statement).all())
 
 
 def save(session: Session, run_id: int, gathered: Sequence[Gathered]) -> None:
-    """Write the blobs and the listed statistics of features, which come in ascending order."""
+    """Write blobs and listed statistics of features, which come in ascending order."""
     blobs = [{"run_id": run_id, "feature": item.feature, "density": item.statistics.density, "blob": item.blob} for item in gathered]
     upsert(session, EvidenceRow, blobs, KEYS)
     save_statistics(session, run_id, gathered)

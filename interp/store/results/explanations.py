@@ -1,4 +1,4 @@
-"""Explanations: one per (run, feature, explainer, settings), read by scorers with what nulls are matched on."""
+"""Store explanations, one per (run, feature, explainer, settings), and candidates for nulls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KEYS = ("run_id", "feature", "explainer", "settings_digest")
 
 @dataclass(frozen=True, slots=True)
 class NullCandidate:
-    """A feature whose explanation a null may borrow, with what it is matched on."""
+    """A feature whose explanation a null may use, with the matching statistics."""
 
     feature: int
     density: float
@@ -38,7 +38,7 @@ def load(session: Session, family: ExplanationFamily, ranges: Sequence[Range]) -
 
 
 def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list[NullCandidate]:
-    """Return good explanations to borrow for nulls, ascending by feature: those of the job, and those from before it.
+    """Return candidates for nulls, ascending by feature: the job's explanations and earlier ones.
 
     What other jobs write meanwhile is left out, so that every chunk of a job chooses from the same.
     """
@@ -53,9 +53,9 @@ def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list
 
 
 def save(session: Session, family: ExplanationFamily, explanations: Sequence[Explanation], job_id: str) -> None:
-    """Write explanations, which come in ascending order of features, but never over a good one: another job may have been faster.
+    """Write explanations (ascending by feature), but never over a good one.
 
-    Scores of explanations that are written over are deleted.
+    Another job may have been faster. Scores of overwritten explanations are deleted.
     """
     moment = now(session)
     rows = [

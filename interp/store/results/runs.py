@@ -1,4 +1,4 @@
-"""Runs: one collection each, with all results that belong to it, and which run of a dictionary is its current one."""
+"""Store runs, and choose the current run of a dictionary."""
 
 import re
 from collections.abc import Collection
@@ -23,9 +23,9 @@ ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.covered_fea
 
 
 def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, Any], corpus: dict[str, Any], tokens: int) -> int:
-    """Return the id of the run with this digest; write it with the dictionary's next number when it is new.
+    """Return the id of this run; write it with the next number when new.
 
-    `corpus` is what the pass over the corpus found out, `tokens` how many it read.
+    `corpus` is what the pass over the corpus found, `tokens` how many it read.
     """
     # The dictionary's row is locked, so that two new runs do not take one number.
     session.execute(select(DictionaryRow.id).where(DictionaryRow.id == dictionary_id).with_for_update(key_share=True))
@@ -36,7 +36,7 @@ def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, 
 
 
 def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
-    """Return the run with this digest and its dictionary, or None when nothing was collected under that identity yet."""
+    """Return the run with this digest and its dictionary, or None without one."""
     found = session.execute(
         select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.digest == digest)
     ).first()
@@ -44,7 +44,7 @@ def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
 
 
 def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprint: str | None) -> str | None:
-    """Return the newest run's digest of an identity whose corpus was not read yet, by the fingerprint of its files; None without one."""
+    """Return the newest run's digest by identity and file fingerprint, before its corpus is read."""
     statement = (
         select(RunRow.digest, RunRow.identity, RunRow.corpus)
         .join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id)
@@ -69,18 +69,18 @@ def tokens_of(session: Session, run_id: int) -> int:
 
 
 def facts_of(session: Session, run_id: int) -> dict[str, Any]:
-    """Return what the run's pass over the corpus found out, as `save` wrote it."""
+    """Return the facts about the corpus that `save` wrote."""
     facts: dict[str, Any] = session.execute(select(RunRow.corpus).where(RunRow.id == run_id)).scalar_one()
     return facts
 
 
 def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
-    """Return the vocabulary of the subject that the evidence was collected from."""
+    """Return the vocabulary of the run's subject."""
     return Vocabulary.from_bytes(vocabulary_blob(session, run_id))
 
 
 def vocabulary_blob(session: Session, run_id: int) -> bytes:
-    """Return the packed vocabulary of the subject that the evidence was collected from."""
+    """Return the packed vocabulary of the run's subject."""
     return session.execute(
         select(SubjectRow.vocabulary)
         .join(DictionaryRow, DictionaryRow.subject_id == SubjectRow.id)
@@ -90,7 +90,7 @@ def vocabulary_blob(session: Session, run_id: int) -> bytes:
 
 
 def complete(session: Session, run_id: int) -> None:
-    """Mark a run completed, since a job of it has, and count its features anew. From now on it may be its dictionary's current run."""
+    """Mark a run completed and count its features, so that it may become current."""
     covered = select(func.count()).select_from(EvidenceRow).where(EvidenceRow.run_id == run_id).scalar_subquery()
     session.execute(update(RunRow).where(RunRow.id == run_id).values(covered_features=covered, completed_at=now(session)))
 
@@ -98,16 +98,16 @@ def complete(session: Session, run_id: int) -> None:
 def current(session: Session, dictionary_id: int) -> RunRow | None:
     """Return the dictionary's current run, or None before any has completed.
 
-    The pinned one; else of those that have completed the one with evidence of most features; of equals the last that completed.
+    The pinned run; else, of completed ones, the one with evidence of most features; of equals the last that completed.
     """
     completed = select(RunRow).where(RunRow.dictionary_id == dictionary_id, RunRow.completed_at.is_not(None))
     return session.scalars(completed.order_by(*ORDER).limit(1)).first()
 
 
 def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow:
-    """Return a dictionary's run by its number, its address `dictionary/number`, or eight or more digits of its digest.
+    """Return a run by number, `dictionary/number`, or eight digits of its digest.
 
-    Raises InputError for what is none of these, NotFoundError where no run of the dictionary is meant, or several are.
+    Raises InputError for other references, NotFoundError where no run or several match.
     """
     name = reference.removeprefix(f"{dictionary.name}/")
     of = select(RunRow).where(RunRow.dictionary_id == dictionary.id).order_by(RunRow.id)
@@ -128,9 +128,9 @@ def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow
 
 
 def shown(session: Session, dictionary: DictionaryRow, reference: str | None = None, begun: int | None = None) -> RunRow:
-    """Return the run to read: the one with the id `begun` that the last page was of, else the named one, else the dictionary's current one.
+    """Return the run to read: that of the last page, the named, or the current.
 
-    A listing ends in the run that it began in, whichever is current by then. Raises NotFoundError and InputError.
+    `begun` is the run id of the last page: a listing ends in the run that it began in. Raises NotFoundError and InputError.
     """
     before = None if begun is None else session.get(RunRow, begun)
     if before is not None and before.dictionary_id == dictionary.id:
@@ -144,7 +144,7 @@ def shown(session: Session, dictionary: DictionaryRow, reference: str | None = N
 
 
 def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError:
-    """The error that names the job at work, and how to see what it has so far."""
+    """Return the error that names the running job, and how to see its results."""
     last = session.execute(
         select(RunRow.number, JobRow.id, JobRow.status)
         .outerjoin(JobRow, JobRow.run_id == RunRow.id)
@@ -161,7 +161,7 @@ def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError
 
 
 def all_current(session: Session, dictionary_ids: Collection[int] | None = None) -> list[RunRow]:
-    """Return the current run of each dictionary (of all, or of some) that has one, in the order of the dictionaries."""
+    """Return the current runs of all or some dictionaries, by dictionary."""
     place = func.row_number().over(partition_by=RunRow.dictionary_id, order_by=ORDER).label("place")
     completed = select(RunRow.id, place).where(RunRow.completed_at.is_not(None))
     ranked = (completed if dictionary_ids is None else completed.where(RunRow.dictionary_id.in_(dictionary_ids))).subquery()
@@ -169,7 +169,7 @@ def all_current(session: Session, dictionary_ids: Collection[int] | None = None)
 
 
 def current_from(session: Session, run_id: int | None) -> tuple[int, ...]:
-    """Return the runs that a listing over all dictionaries still reads: the one it has reached, then the current ones of later dictionaries."""
+    """Return the run that a listing of all dictionaries has reached, and later current ones."""
     begun = None if run_id is None else session.get(RunRow, run_id)
     if begun is None:
         return tuple(run.id for run in all_current(session))
@@ -183,7 +183,7 @@ def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[RunRow, Di
 
 
 def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
-    """Make the run its dictionary's current one, whatever the rule says. Raises ConflictError for a run that has not completed."""
+    """Make a completed run its dictionary's current one, or raise ConflictError."""
     if run.completed_at is None:
         raise ConflictError(
             f"Run {dictionary.name}/{run.number} is not finished and cannot be the current one.",
@@ -195,12 +195,12 @@ def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
 
 
 def unpin(session: Session, dictionary: DictionaryRow) -> None:
-    """Leave the choice of the current run to the rule."""
+    """Let the rule choose the current run again."""
     session.execute(update(RunRow).where(RunRow.dictionary_id == dictionary.id, RunRow.pinned_at.is_not(None)).values(pinned_at=None))
 
 
 def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[RunRow, DictionaryRow]]:
-    """Return some runs with their dictionaries, of all dictionaries or of one, by id."""
+    """Return some runs of one or all dictionaries, by id, with their dictionaries."""
     statement = select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id > after)
     of = statement if dictionary_id is None else statement.where(RunRow.dictionary_id == dictionary_id)
     return [(run, dictionary) for run, dictionary in session.execute(of.order_by(RunRow.id).limit(limit))]
@@ -224,7 +224,7 @@ def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[JobRow]]:
 
 
 def addressed(session: Session, reference: str) -> RunRow:
-    """Return a run of any dictionary by its address or eight or more digits of its digest. Raises NotFoundError and InputError."""
+    """Return a run by address or digest (8+ digits), or raise NotFoundError or InputError."""
     of, _, number = reference.rpartition("/")
     if of:
         dictionary = session.scalar(select(DictionaryRow).where(DictionaryRow.name == of))

@@ -1,4 +1,4 @@
-"""Scores and their items. `dictionary_scores` has what all of them together say."""
+"""Store scores and their items (`dictionary_scores` has the statistics of all)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class Scored:
 
 
 def explanations_with(session: Session, scorer: str, settings_digest: str, explanation_ids: Iterable[int], only_answered: bool = False) -> set[int]:
-    """Return which explanations have this score; with `only_answered` only those of which not every item failed."""
+    """Return the explanations with this score; `only_answered` omits scores whose items all failed."""
     statement = select(Row.explanation_id).where(Row.scorer == scorer, Row.settings_digest == settings_digest)
     if only_answered:
         statement = statement.where((Row.answered > 0) | (Row.failed == 0))
@@ -32,7 +32,7 @@ def explanations_with(session: Session, scorer: str, settings_digest: str, expla
 
 
 def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[Scored], job_id: str) -> None:
-    """Write scores of one scorer and their items. They come in ascending order of features."""
+    """Write scores of one scorer and their items, in ascending order of features."""
     shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": now(session)}
     rows = [shared | _columns(item) for item in scored]
     written = upsert(session, Row, rows, ("explanation_id", "scorer", "settings_digest"), returning=[Row.explanation_id, Row.id])
