@@ -51,7 +51,7 @@ class Nulls:
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """N scores of one scorer, by ascending feature, then explanation. NaN is None.
+    """N scores of one scorer, by ascending feature, then explanation; NaN is None.
 
     ids, explanations  int64 [N]
     features           int32 [N]

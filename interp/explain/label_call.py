@@ -40,7 +40,7 @@ class LabelResult:
 
 
 def prompt_of(name: str, spec: ExplainerSpec, **values: str) -> Prompt:
-    """Return a label prompt from a template. The texts in `values` must be fenced."""
+    """Return a label prompt from a template and `values`, whose texts must be fenced."""
     chosen = template(PACKAGE, name)
     messages = chosen.messages(fence_rule=FENCE_RULE, answer=answer_rule(spec), **values)
     return Prompt(messages, chosen.title, typical(spec.reasoning), MAX_TOKENS_REASONING if spec.reasoning else MAX_TOKENS, schema(spec.reasoning))

@@ -34,7 +34,7 @@ class OneCall:
         return item.obstacle()
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:
-        """Return the prompt, deterministic in the arguments. `obstacle` must be None."""
+        """Return the prompt of a feature without `obstacle`, deterministic in the arguments."""
         raise NotImplementedError
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:

@@ -113,7 +113,7 @@ def failed_verdict(error: CallFailedError) -> Verdict[Any]:
 async def ask_prompts(
     ask: Callable[[Sequence[Item]], Coroutine[Any, Any, list[Answer]]], items: Sequence[Item], prompts: Sequence[Sequence[int]]
 ) -> list[Answer]:
-    """Return an answer per item, in order. `prompts` lists item places per prompt."""
+    """Return an answer per item, in order, from `prompts` of item places."""
     answers = await gather_all(ask([items[place] for place in prompt]) for prompt in prompts)
     found = {place: answer for prompt, part in zip(prompts, answers, strict=True) for place, answer in zip(prompt, part, strict=True)}
     return [found[place] for place in range(len(items))]

@@ -144,7 +144,7 @@ def score_of(
     controls: Sequence[ControlResult] = (),
     reason: str | None = None,
 ) -> Score:
-    """Return the score of the tested explanation. `reason` replaces that of an undefined figure."""
+    """Return the tested explanation's score; `reason` replaces that of an undefined figure."""
     counts = {status: int((verdicts.statuses[0] == status).sum()) for status in AnswerStatus}
     return Score(
         feature=item.feature,

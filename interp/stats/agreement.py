@@ -25,27 +25,27 @@ class Confusion:
 
     @property
     def recall(self) -> float | None:
-        """TP / (TP + FN), also called true-positive rate."""
+        """Return TP / (TP + FN), also called true-positive rate."""
         return _ratio(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
     def specificity(self) -> float | None:
-        """TN / (TN + FP), also called true-negative rate."""
+        """Return TN / (TN + FP), also called true-negative rate."""
         return _ratio(self.true_negatives, self.true_negatives + self.false_positives)
 
     @property
     def precision(self) -> float | None:
-        """TP / (TP + FP)."""
+        """Return TP / (TP + FP)."""
         return _ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def f1(self) -> float | None:
-        """2 TP / (2 TP + FP + FN)."""
+        """Return 2 TP / (2 TP + FP + FN)."""
         return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
 
     @property
     def balanced_accuracy(self) -> float | None:
-        """Mean of recall and specificity (Brodersen et al., ICPR 2010)."""
+        """Return the mean of recall and specificity (Brodersen et al., ICPR 2010)."""
         if self.recall is None or self.specificity is None:
             return None
         return (self.recall + self.specificity) / 2

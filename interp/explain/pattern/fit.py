@@ -64,7 +64,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class CrossValidation:
-    """The fewest clauses with (nearly) the highest worth on other documents."""
+    """The fewest clauses with (nearly) the highest worth, and a random rule's standard `error`."""
 
     clauses: int
     worth: float

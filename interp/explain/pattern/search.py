@@ -213,7 +213,7 @@ class Search:
         return grown
 
     def _polish(self, best: FoundClause, left: Rows) -> FoundClause:
-        """Choose each set of values again, given the other literals."""
+        """Return the clause with each set of values chosen again, given the other literals."""
         for place, term in enumerate(best.terms):
             if term.source != "one_of" or len(best.terms) == 1:
                 continue
