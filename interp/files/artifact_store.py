@@ -1,4 +1,4 @@
-"""The artifact store: files that stages of a job exchange, in a folder or a bucket. Each is written atomically."""
+"""Store of files that stages of a job exchange, in a folder or a bucket."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from interp.files.atomic import clear_drafts, new_file, new_folder
 CORPORA, PARTIALS = "corpora", "partials"
 LOCAL = "file://"
 FOLDERS_CACHED = 4
-# Marker that all files of a folder in a bucket are there: written last, since a bucket has no rename.
+# Marker of a complete folder in a bucket, written last, since a bucket has no rename.
 WHOLE = ".whole"
 
 
 @dataclass(frozen=True)
 class Store:
-    """Immutable files and folders by names with `/` between their parts, under one root.
+    """Immutable files and folders by names with `/` between parts, under one root.
 
-    `root` is a path of the file system `files`. `cache` is a folder of this machine, for drafts and copies of folders where `files` is remote.
+    `root` is a path of the file system `files`. `cache` is a local folder, for drafts and copies of folders where `files` is remote.
     """
 
     files: Any
@@ -36,11 +36,11 @@ class Store:
 
     @classmethod
     def of(cls, url: str, options: dict[str, Any], cache: Path) -> "Store":
-        """Open the store at a URL of any file system of fsspec. Raises ArtifactsUnreachable where its driver is not installed."""
+        """Open the store at an fsspec URL; raises ArtifactsUnreachable without its driver."""
         if url.startswith(LOCAL):
             return cls(fsspec.filesystem("file", auto_mkdir=True), url.removeprefix(LOCAL).rstrip("/"), cache, is_local=True)
         try:
-            # Other workers write here: a cached listing would not show it.
+            # Other workers write here, which a cached listing would not show.
             files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as cause:
             raise ArtifactsUnreachableError(
@@ -52,11 +52,11 @@ class Store:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Store":
-        """Open the store in a folder of this machine."""
+        """Open the store in a local folder."""
         return cls.of(f"{LOCAL}{folder.resolve()}", {}, folder / "cache")
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
-        """Store the file that `write` makes at the path it is given, and replace another of this name. Raises DiskFull."""
+        """Store atomically, under `name`, the file that `write` makes; raises DiskFull."""
         self._tidy_cache()
         with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
             write(draft)
@@ -67,9 +67,9 @@ class Store:
                 self.files.put_file(str(draft), self._path(name))
 
     def put_folder(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Store the folder that `make` fills, and return its path on this machine. Raises DiskFull.
+        """Store the folder that `make` fills, and return its local path; raises DiskFull.
 
-        A folder that is there already stays: the name determines its content.
+        An existing folder remains: the name determines its content.
         """
         target = self._place(name)
         self._tidy_cache()
@@ -82,7 +82,7 @@ class Store:
         return target
 
     def folder(self, name: str) -> Path | None:
-        """Return the folder's path on this machine, fetched to the cache if needed; None when the store does not have it. Raises DiskFull."""
+        """Return the folder's local path, fetched if needed, or None; raises DiskFull."""
         target = self._place(name)
         if self.is_local:
             return target if target.is_dir() else None
@@ -100,7 +100,7 @@ class Store:
         return target
 
     def read(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read half-open spans of a file; fewer bytes at its end. Raises ArtifactMissing."""
+        """Read half-open spans of a file; fewer bytes at its end; raises ArtifactMissing."""
         path = self._path(name)
         try:
             if self.is_local:
@@ -126,7 +126,7 @@ class Store:
         return []
 
     def delete(self, name: str) -> None:
-        """Delete a file, or all under a prefix, if it is there."""
+        """Delete a file, or all files under a prefix, if any."""
         with suppress(FileNotFoundError):
             self.files.rm(self._path(name), recursive=True)
 
@@ -138,7 +138,7 @@ class Store:
             self.files.pipe_file(self._path(name), b"")
 
     def touched(self, name: str) -> datetime | None:
-        """Return when the file was last written or touched, in UTC; None when it is not there."""
+        """Return the UTC time of the last write or touch of a file, or None."""
         try:
             moment: datetime = self.files.modified(self._path(name))
         except FileNotFoundError:
@@ -146,14 +146,14 @@ class Store:
         return moment.astimezone(UTC)
 
     def check(self) -> None:
-        """Write a file and delete it again. Raises ArtifactsUnreachable, DiskFull."""
+        """Write a file and delete it; raises ArtifactsUnreachable and DiskFull."""
         name = f".check.{uuid.uuid4().hex[:8]}"
         try:
             self.put(name, lambda path: path.touch())
             self.delete(name)
         except DiskFullError:
             raise
-        except Exception as cause:  # each driver has errors of its own, and all mean the same here
+        except Exception as cause:  # each driver has its own errors, and all mean the same here
             raise ArtifactsUnreachableError(
                 f"The artifact store {self.root} cannot be written to.",
                 why=f"{type(cause).__name__}: {cause}",
@@ -161,9 +161,9 @@ class Store:
             ) from cause
 
     def clear_drafts(self) -> int:
-        """Delete the drafts of dead processes on this machine's disks, and return their number.
+        """Delete the drafts of dead processes on local disks, and return their number.
 
-        With a bucket they are in the worker's own cache, which it clears whenever it writes there.
+        With a bucket they are in the worker's cache, which it clears at each write.
         """
         root = Path(self.root)
         own = [root, root / CORPORA, *(root / PARTIALS).glob("*")] if self.is_local else []
@@ -181,7 +181,7 @@ class Store:
         return f"{self.root}/{name}" if name else self.root
 
     def _place(self, name: str) -> Path:
-        """Return the path of a folder of the store on this machine."""
+        """Return the local path of a folder of the store."""
         return Path(self._path(name)) if self.is_local else self.cache / name
 
 
@@ -191,7 +191,7 @@ def _sync(path: Path) -> None:
 
 
 def _keep_newest(folder: Path, count: int) -> None:
-    """Delete all folders but those used last. Memory maps of other processes stay valid."""
+    """Delete all but the last used folders; memory maps of other processes remain valid."""
     folders = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[count:]:
         shutil.rmtree(path, ignore_errors=True)

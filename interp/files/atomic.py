@@ -1,6 +1,6 @@
-"""Atomic writes: a draft under another name is renamed once it is whole.
+"""Atomic writes: a draft under another name is renamed once it is complete.
 
-The writer of a draft holds a lock on it, which ends with the process: so an unlocked draft is abandoned.
+The writer of a draft holds a lock on it, which ends with the process, so an unlocked draft is abandoned.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from interp.domain.errors import DiskFullError, GlossatorError
 
-# A draft is made before it is locked, and network disks may ignore locks: a draft that was written to since is not abandoned.
+# A draft is created before it is locked, and network disks may ignore locks: a draft that was written to since is not abandoned.
 YOUNG_SECONDS = 3600.0
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Messages of libraries without an error number: Rust's standard library, numpy's tofile, SQLite.
@@ -27,9 +27,9 @@ DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Make a temporary folder beside `target` that gets its name when the block succeeds, and is deleted otherwise.
+    """Make a temporary folder, which is renamed `target` on success and deleted otherwise; raises DiskFull.
 
-    A `target` that exists already, of another process with the same content, stays. Raises DiskFull.
+    An existing `target`, of another process with the same content, remains.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
@@ -50,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Make an empty temporary file beside `target`, to be written and renamed in the block, else deleted. Raises DiskFull."""
+    """Make an empty file, renamed `target` on success and deleted otherwise; raises DiskFull."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
     try:
@@ -61,7 +61,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 def clear_drafts(folder: Path) -> int:
-    """Delete the abandoned drafts in a folder, and return their number. One that is locked stays, however old it is."""
+    """Delete the abandoned (unlocked) drafts in a folder, and return their number."""
     abandoned = [path for path in folder.glob(".*") if DRAFT.fullmatch(path.name) and _is_abandoned(path)]
     for path in abandoned:
         if path.is_dir():
@@ -73,7 +73,7 @@ def clear_drafts(folder: Path) -> int:
 
 @contextmanager
 def writing(target: Path) -> Iterator[BinaryIO]:
-    """Open a new binary file for writing. All files of the product are written through here. Raises DiskFull.
+    """Open a new binary file for writing, as all files of the product; raises DiskFull.
 
     Write arrays as buffers (`file.write(array.data)`): numpy's own `tofile` raises an OSError without a number on a full disk.
     """
@@ -83,12 +83,12 @@ def writing(target: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def disk_full(target: Path) -> Iterator[None]:
-    """Turn any library's error of a full disk into DiskFull, which names the file."""
+    """Turn any library's error of a full disk into DiskFull with the file's name."""
     try:
         yield
     except GlossatorError:
         raise
-    except Exception as error:  # each library has errors of its own, and all mean the same here
+    except Exception as error:  # each library has its own errors, and all mean the same here
         has_number = isinstance(error, OSError) and error.errno is not None
         if not is_full(error) and (has_number or has_room(target)):
             raise
@@ -100,7 +100,7 @@ def disk_full(target: Path) -> Iterator[None]:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one that caused it, is that of a full disk or quota, by its number or its message."""
+    """Return whether an error or its cause reports a full disk or quota."""
     while error is not None and not isinstance(error, GlossatorError):
         if (isinstance(error, OSError) and error.errno in FULL) or FULL_WORDS.search(str(error)):
             return True
@@ -109,7 +109,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def has_room(target: Path) -> bool:
-    """Return whether the disk of `target` has a block left for this user; True for a disk that does not say."""
+    """Return whether the disk of `target` has a free block, or does not say."""
     try:
         found = os.statvfs(nearest_existing(target.absolute()))
     except OSError:
@@ -118,13 +118,13 @@ def has_room(target: Path) -> bool:
 
 
 def nearest_existing(path: Path) -> Path:
-    """Return the path itself, or the closest existing folder above it."""
-    # Not Path.exists: it raises where a folder on the way may not be entered.
+    """Return the path, or its nearest existing parent."""
+    # Not Path.exists, which raises for parents that may not be entered.
     return next(candidate for candidate in (path, *path.parents) if os.path.exists(candidate))  # noqa: PTH110
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether files can be written to the folder, or the folder be made."""
+    """Return whether files can be written to the folder, once it is made."""
     nearest = nearest_existing(folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
@@ -135,7 +135,7 @@ def _draft_of(target: Path) -> Path:
 
 @contextmanager
 def _held(draft: Path, flags: int) -> Iterator[None]:
-    """Open the draft and hold its lock. On a disk without locks no draft is ever abandoned."""
+    """Open the draft and lock it; without locks on the disk, no draft is abandoned."""
     descriptor = os.open(draft, flags, 0o666)
     try:
         with suppress(OSError):
@@ -150,7 +150,7 @@ def _is_abandoned(draft: Path) -> bool:
         if time.time() - max(path.stat().st_mtime for path in (draft, *draft.glob("*"))) < YOUNG_SECONDS:
             return False
         descriptor = os.open(draft, os.O_RDONLY if draft.is_dir() else os.O_RDWR)
-    except OSError:  # gone meanwhile
+    except OSError:  # deleted since
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

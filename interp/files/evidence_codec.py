@@ -1,10 +1,10 @@
 """Codec of evidence: one versioned, compressed blob per feature.
 
-magic "GLEV" | version u8 | crc32 of what follows u32 | zstandard frame of: header length u32, header (msgpack), then the arrays in the header's
-order. Version 1 has no crc32, and a frame with a checksum of its content: a frame may be damaged and still give the same content. Versions 1 and 2
-have no left context and no firing level: they are read as evidence without left context, of features that fire above 0.
-Arrays of more than one byte per item are stored as byte planes (all first bytes, then all second bytes...): high bytes of token ids are nearly
-all 0 and those of activations alike, which takes a third off the size.
+magic "GLEV" | version u8 | crc32 of the rest u32 | zstandard frame of: header length u32, header (msgpack), then the arrays in the header's order.
+Version 1 has no crc32, and a frame with a checksum of its content: a damaged frame may still give the same content. Versions 1 and 2 have no left
+context and no firing level: they are read as evidence without left context, of features that fire above 0.
+Arrays of more than one byte per item are stored as byte planes (all first bytes, then all second bytes...): high bytes of token ids are nearly all 0
+and those of activations alike, which makes blobs a third smaller.
 """
 
 import struct
@@ -23,7 +23,7 @@ MAGIC = b"GLEV"
 VERSION = 3
 READ_WITH_CRC = (2, VERSION)
 LEVEL = 3
-LARGEST = 1 << 30  # bytes of a decompressed blob, whatever its header says
+LARGEST = 1 << 30  # bytes of a decompressed blob, whatever its header claims
 MATRICES = {"tokens": "<u4", "activations": "<f2"}
 VECTORS = {"lengths": "<u2", "kinds": "<u1", "splits": "<u1", "documents": "<u8", "starts": "<u4", "positions": "<u2"}
 COLUMNS = MATRICES | VECTORS
@@ -31,7 +31,7 @@ LEFT, LEFT_LENGTHS = "<u4", "<u1"
 
 
 def encode_evidence(evidence: FeatureEvidence) -> bytes:
-    """Encode one feature's evidence. Equal evidence gives equal bytes."""
+    """Encode one feature's evidence; equal evidence gives equal bytes."""
     contexts, statistics = evidence.contexts, evidence.statistics
     header = {
         "feature": evidence.feature,
@@ -52,7 +52,7 @@ def encode_evidence(evidence: FeatureEvidence) -> bytes:
 
 
 def decode_evidence(blob: bytes) -> FeatureEvidence:
-    """Decode evidence. Raises BlobCorrupt for anything that `encode_evidence` did not write."""
+    """Decode evidence; raises BlobCorrupt for bytes that `encode_evidence` did not write."""
     body = _decompress(blob)
     try:
         (size,) = struct.unpack_from("<I", body)
@@ -105,7 +105,7 @@ def _frame(blob: bytes) -> bytes:
 
 
 class _Reader:
-    """Reads arrays from a body, one after the other."""
+    """Reader of successive arrays from a body."""
 
     def __init__(self, body: bytes, offset: int) -> None:
         self._body, self._offset = body, offset
