@@ -1,4 +1,4 @@
-"""Checks of a job before it is stored: names, paths, headers of files, and whether its language models answer."""
+"""Check a job before it is stored: names, paths, file headers, language models."""
 
 import time
 from contextlib import suppress
@@ -26,27 +26,27 @@ from interp.store.db.engine import Engine
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
-# Features whose prompts are counted for their length; more would slow every submission.
+# Features whose prompts' lengths are counted; more would slow every submission.
 COUNTED_FEATURES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job whose text is valid: its spec with absolute paths and base URLs, the models it asks, and what it may read."""
+    """A job with a valid spec (absolute paths and URLs), its models, its readable files."""
 
     spec: JobSpec
     needs: tuple[Need, ...]
     reading: PreflightRequest
 
     def with_facts(self, facts: Preflight) -> "AdmittedJob":
-        """Return the job with what the preflight of its files found."""
+        """Return the job with the results of the preflight of its files."""
         spec = named(self.spec, facts)
         return AdmittedJob(spec, facts, replace(self.reading, spec=spec))
 
 
 @dataclass(frozen=True, slots=True)
 class AdmittedJob:
-    """A job that can be stored: its spec with absolute paths and base URLs, the preflight's findings, and what it may read."""
+    """A job that can be stored, with the preflight's results and its readable files."""
 
     spec: JobSpec
     facts: Preflight
@@ -54,7 +54,7 @@ class AdmittedJob:
 
 
 def accept(spec: JobSpec, settings: Settings) -> Accepted:
-    """Check all that needs neither files nor network. Raises InputError, EndpointRefusedError and PriceUnknownError."""
+    """Check what needs no files or network; raises InputError, EndpointRefusedError, PriceUnknownError."""
     wanted = tuple(needs.needs_of(spec))
     needs.check_no_secrets(spec)
     needs.check_endpoints(spec, settings)
@@ -66,13 +66,13 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
 
 
 def check(spec: JobSpec, settings: Settings) -> AdmittedJob:
-    """Check all that needs no network, in this process. Opens no model. Raises what `accept` and the preflight raise."""
+    """Check what needs no network; raises what `accept` and the preflight raise."""
     accepted = accept(spec, settings)
     return accepted.with_facts(CHECK.function(accepted.reading))
 
 
 def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob:
-    """Check the files in a process with limits. Waits `seconds` for a free process.
+    """Check the files in a sandbox process, after up to `seconds` of waiting for one.
 
     Raises what `check` raises, FilesTakeTooMuchError and ChecksBusyError.
     """
@@ -81,28 +81,31 @@ def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Adm
 
 
 def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob | None:
-    """Return the same if it takes at most `seconds`; None if it takes longer, and a worker has to do it."""
+    """Return the checked job; None if it takes over `seconds`, so that a worker continues."""
     facts = _in_time(CHECK, accepted.reading, processes, seconds)
     return None if facts is None else accepted.with_facts(facts)
 
 
 def estimate(checked: AdmittedJob, engine: Engine) -> EstimateAnswer:
-    """Estimate what the job would ask of its language models, in this process. Nothing is stored, and no model is asked."""
+    """Estimate the job in this process, without storing anything or calling a model."""
     drawn = estimate_sample.draw(checked.spec, checked.facts, engine)
     return estimating.answer(checked.spec, drawn, COUNT.function(CountRequest(checked.reading, drawn)), checked.facts)
 
 
 def estimate_apart(checked: AdmittedJob, engine: Engine, processes: Processes, seconds: float) -> EstimateAnswer:
-    """Estimate in a process with limits. Waits `seconds` for a free process. Raises FilesTakeTooMuchError and ChecksBusyError, too."""
+    """Estimate in a sandbox process, after up to `seconds` of waiting for one.
+
+    Raises FilesTakeTooMuchError and ChecksBusyError, too.
+    """
     drawn = estimate_sample.draw(checked.spec, checked.facts, engine)
     with processes.begin(COUNT, CountRequest(checked.reading, drawn), seconds) as pending:
         return estimating.answer(checked.spec, drawn, pending.result(), checked.facts)
 
 
 def check_receiver(spec: JobSpec, settings: Settings) -> None:
-    """Resolve the job's webhook. A name that does not resolve here passes: upkeep resolves it where it runs, at each attempt.
+    """Resolve the job's webhook; raises WebhookRefusedError.
 
-    Raises WebhookRefusedError.
+    A name that does not resolve here passes: the upkeep worker resolves it at each attempt.
     """
     if spec.webhook is not None:
         with suppress(OSError):
@@ -110,7 +113,7 @@ def check_receiver(spec: JobSpec, settings: Settings) -> None:
 
 
 def check_models(accepted: Accepted, settings: Settings, endpoints: EndpointProbeCache) -> dict[str, int | None]:
-    """Probe the endpoints of the job's models. Return their context windows in tokens by role, None where unknown.
+    """Probe the job's models, and return their context windows (tokens, None: unknown) by role.
 
     Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError and AbilityMissingError.
     """
@@ -118,9 +121,9 @@ def check_models(accepted: Accepted, settings: Settings, endpoints: EndpointProb
 
 
 def check_prompts(checked: AdmittedJob, windows: dict[str, int | None], engine: Engine, processes: Processes, seconds: float) -> None:
-    """Compare the job's prompts with its models' windows, if that takes at most `seconds`; else the calls themselves will fail.
+    """Compare the job's prompts with its models' context windows; raises PromptTooLongError.
 
-    Raises PromptTooLongError.
+    If that takes longer than `seconds`, nothing is checked, and the calls themselves may fail.
     """
     if all(window is None for window in windows.values()):
         return
@@ -131,7 +134,7 @@ def check_prompts(checked: AdmittedJob, windows: dict[str, int | None], engine: 
 
 
 def _in_time(task: Task[Given, Found], given: Given, processes: Processes, seconds: float) -> Found | None:
-    """Return what a process finds within `seconds`, its start included; None if that takes longer."""
+    """Return what a process finds within `seconds`, its start included; else None."""
     until = time.monotonic() + seconds
     try:
         with processes.begin(task, given, seconds) as pending:

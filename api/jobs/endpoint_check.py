@@ -1,4 +1,4 @@
-"""Checks that the models of a job answer, and can do what the job needs, before it is stored."""
+"""Check that a job's models answer and have the needed abilities, before it is stored."""
 
 import time
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from interp.llm.base import Ability
 from interp.llm.probe import SECONDS, ProbeResult, probe_now
 from interp.planning.model_requirements import Need
 
-# For all models of a job together, and at least for each of them.
+# Seconds for all models of a job together, and least seconds per model.
 PROBE_SECONDS = SECONDS
 MIN_PROBE_SECONDS = 10.0
-# How long a result is kept. A refusal is never kept, so that a cure works at once.
+# Seconds that a result is kept. Refusals are not kept, so that a cure works at once.
 KEEP_SECONDS = 60.0
 MAX_KEPT = 256
 
 
 class EndpointProbeCache:
-    """Results of probes of the last minute. Two threads may probe the same endpoint at once, which costs one more request."""
+    """A cache of recent probe results; threads may probe the same endpoint twice."""
 
     def __init__(self) -> None:
         self._results: dict[object, tuple[float, ProbeResult]] = {}
@@ -30,7 +30,7 @@ class EndpointProbeCache:
     def check(self, spec: JobSpec, needs: Sequence[Need], settings: Settings) -> dict[str, int | None]:
         """Return the context window of each role's model in tokens, None where unknown.
 
-        Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError, AbilityMissingError: what would pause the job refuses it.
+        Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError and AbilityMissingError, which would otherwise pause the job.
         """
         windows: dict[str, int | None] = {}
         deadline = time.monotonic() + PROBE_SECONDS
@@ -55,7 +55,7 @@ class EndpointProbeCache:
 
 
 def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
-    """Raise PriceUnknownError where a cap in USD could not be kept, since a model's price is unknown."""
+    """Raise PriceUnknownError if there is a cap in USD and a model's price is unknown."""
     if spec.budget.usd is None:
         return
     for role in _by_role(needs):
@@ -71,7 +71,7 @@ def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
 
 
 def check_windows(spec: JobSpec, longest: dict[str, int], windows: dict[str, int | None]) -> None:
-    """Raise PromptTooLongError where the job's longest prompts (in tokens, by role) do not fit a model's context window."""
+    """Raise PromptTooLongError if the longest prompts (tokens by role) exceed a model's window."""
     for role, tokens in longest.items():
         window = windows.get(role)
         if window is not None and tokens > window:

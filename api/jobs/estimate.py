@@ -1,4 +1,4 @@
-"""Estimates: a job's explainers and scorers, run on some features with models that send nothing."""
+"""Estimate a job by running its explainers and scorers with models that send nothing."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from interp.score.base import OWN_CONTROLS, Distractor, ScoreContext, ScorerInpu
 
 T = TypeVar("T")
 
-# A text as long as a free explainer's: fitting rules would take longer than the rest of the estimate.
+# As long as a typical rule: fitting rules would take longer than the rest of the estimate.
 PLACEHOLDER = "the token ` self` at the start of a line or right before `.`, in 84% of cases; else ` cls`"
 CACHE = "Answers kept from earlier jobs cost nothing and are not taken off here: a job like an earlier one costs less, the same one nothing."
 SEQUENTIAL = "Sequential scorers are counted as if they asked everything; they stop earlier."
@@ -35,7 +35,7 @@ CONTROL = "The random-weights control is a second job of the same size on the sa
 
 @dataclass(frozen=True, slots=True)
 class SampleCount:
-    """What a sample would ask: lines with their roles, and tokens of the longest prompt and its reply, by role."""
+    """The calls of a sample: lines with roles, and longest prompt with reply by role."""
 
     lines: tuple[tuple[str, EstimateLine], ...]
     longest: dict[str, int]
@@ -43,7 +43,7 @@ class SampleCount:
 
 @dataclass
 class EstimateTally:
-    """What the sample asked, by role."""
+    """The calls of the sample, by role."""
 
     models: ModelsSpec
     by_role: dict[str, Estimate] = field(default_factory=dict)
@@ -55,15 +55,14 @@ class EstimateTally:
         return Distinct(spec, tag, self.by_role.setdefault(role, Estimate()), abilities=abilities)
 
     def counted(self) -> SampleCount:
-        """Return the counts."""
         lines = tuple((role, line) for role in ROLES if role in self.by_role for line in self.by_role[role].lines.values())
         return SampleCount(lines, {role: max(found.longest.values()) for role, found in self.by_role.items() if found.longest})
 
 
 class Distinct(DryModel):
-    """A dry model that writes another label for every prompt, as a real one would.
+    """A dry model that writes another label for every prompt, as a real model would.
 
-    A prompt that is sent twice counts once, and with equal labels most prompts would be equal.
+    A prompt that is sent twice counts once, and equal labels would make most prompts equal.
     """
 
     async def ask(self, prompt: Prompt) -> Reply:
@@ -79,7 +78,7 @@ class Distinct(DryModel):
 
 
 def count(spec: JobSpec, sample: Sample) -> SampleCount:
-    """Run every explainer and scorer that asks a language model on the sample. Raises what they raise."""
+    """Run every explainer and scorer that calls a language model; raises what they raise."""
     tally = EstimateTally(spec.models)
     asyncio.run(_run(spec, sample, tally))
     return tally.counted()
@@ -157,7 +156,7 @@ def _models(spec: JobSpec, tally: EstimateTally, stage: Stage, purpose: str) -> 
 
 
 def _others(found: Sequence[T], place: int, wanted: int) -> list[T]:
-    """Return the `wanted` items after a place, cyclically: a sample of one stands for its own others, since only sizes count."""
+    """Return `wanted` items after a place, cyclically; only their sizes count."""
     return [found[(place + 1 + number) % len(found)] for number in range(wanted)] if found else []
 
 
@@ -188,7 +187,7 @@ def _total(rows: Sequence[EstimateRow], times: int) -> EstimateTotal:
 
 
 def _within(total: EstimateTotal, caps: BudgetSpec) -> bool | None:
-    """Return whether the total fits under every cap; None without caps, or where an unknown price decides."""
+    """Return whether the total fits every cap; None without caps, or for an unknown price."""
     pairs = [(total.calls, caps.calls), (total.tokens, caps.tokens), (total.cost_usd, caps.usd)]
     fits = [amount <= cap for amount, cap in pairs if amount is not None and cap is not None]
     if not all(fits):

@@ -1,4 +1,4 @@
-"""Features that an estimate is made from: stored evidence of the job's identity, else synthetic evidence."""
+"""Draw an estimate's features, with stored evidence of the job's identity or synthetic evidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The features of a sample, with their stored evidence where there is some, not yet decoded.
+    """The features of a sample, with their stored evidence, if any, not yet decoded.
 
-    `counted` is how many features they stand for: those asked for without the dead ones, where these are known.
+    `counted` is the number of features that they represent: the requested ones without the known dead ones.
     """
 
     basis: Literal["evidence", "settings"]
@@ -43,7 +43,7 @@ class Drawn:
     evidence: tuple[Base64Bytes, ...] = ()
 
     def sample(self, spec: JobSpec) -> Sample:
-        """Return the features with their evidence. Synthetic evidence needs the subject's tokenizer."""
+        """Return the features with evidence; synthetic evidence needs the subject's tokenizer."""
         if self.vocabulary is not None:
             return Sample(Vocabulary.from_bytes(self.vocabulary), tuple(map(decode_evidence, self.evidence)))
         vocabulary = vocabulary_in(spec)
@@ -51,7 +51,7 @@ class Drawn:
 
 
 def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATURES) -> Drawn:
-    """Return up to `most` of the features asked for, the same ones every time."""
+    """Return up to `most` of the requested features, the same ones every time."""
     asked = list(facts.wanted)
     with snapshot(engine) as session:
         found = _collected(session, spec, facts, asked, most)
@@ -63,9 +63,9 @@ def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATUR
 
 
 def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Drawn | None:
-    """Return a sample of stored evidence of the same identity; None where nothing was collected.
+    """Return a sample of stored evidence of the same identity; None if nothing was collected.
 
-    Features that were not collected yet are assumed dead as often as the others.
+    Features that were not collected are assumed dead as often as the others.
     """
     digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, facts.fingerprint)
     known = None if digest is None else runs.find(session, digest)

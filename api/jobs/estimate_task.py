@@ -1,4 +1,4 @@
-"""Counting of an estimate in a process with limits: it reads the tokenizer and texts of the job's files."""
+"""Count an estimate's calls in a sandbox process, which reads tokenizer and texts."""
 
 from dataclasses import dataclass
 

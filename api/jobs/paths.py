@@ -1,4 +1,4 @@
-"""Paths of a job: made absolute, because a worker may run elsewhere, and checked against the server's roots."""
+"""Make a job's paths absolute, for any worker, and check them against the server's roots."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ FIELDS = (("subject", "model"), ("dictionary", "source"), ("corpus", "path"))
 
 
 def paths_of(spec: JobSpec) -> tuple[Path, ...]:
-    """Return the absolute paths among a job's: the roots of a service that runs this job alone."""
+    """Return the job's absolute paths: the roots of a service for this job alone."""
     named = (Path(str(getattr(getattr(spec, section), field))) for section, field in FIELDS)
     return tuple(path for path in named if path.is_absolute())
 
 
 def absolute(spec: JobSpec, base: Path) -> JobSpec:
-    """Return the spec with every path that exists under `base` made absolute. A model's name on the Hub stays as it is."""
+    """Return the spec with existing paths under `base` absolute; Hub names stay."""
     sections = {
         section: getattr(spec, section).model_copy(update={field: found(getattr(getattr(spec, section), field), base)}) for section, field in FIELDS
     }
@@ -28,7 +28,7 @@ def absolute(spec: JobSpec, base: Path) -> JobSpec:
 
 
 def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the same for a job that may be incomplete, as it was read from a file."""
+    """Return the content of a job file, maybe incomplete, with its paths made absolute."""
     for section, field in FIELDS:
         values = content.get(section)
         if isinstance(values, dict) and isinstance(values.get(field), str):
@@ -37,27 +37,26 @@ def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def found(text: str, base: Path) -> str:
-    """Return the absolute path of what `text` names under `base`, or the text itself when there is no such file.
+    """Return the absolute path of `text` under `base`; `text` itself if no such file.
 
-    Links stay as they are: a name that says what a file is may be a link to one that does not.
+    Links are not resolved: the link's name may tell the format where the target's does not.
     """
     path = base / allowed_files.expand(text)
     return without_steps_up(path) if os.path.exists(path) else text  # noqa: PTH110 - unlike Path.exists, it takes names that no file can have
 
 
 def without_steps_up(path: Path) -> str:
-    """Return the absolute path as text. Links stay links, except in a path with `..`, whose meaning depends on them."""
+    """Return the absolute path as text; links are resolved only in paths with `..`."""
     return os.path.realpath(path) if ".." in path.parts else str(path.absolute())
 
 
 def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
-    """Return the spec with its paths absolute, each inside the roots. A model's name on the Hub stays as it is.
+    """Return the spec with absolute paths, each inside the roots.
 
-    Nothing outside the roots is read, so that the answer does not tell whether something is there.
-
-    Raises PathRefusedError, and InputError for a path that is too long.
+    A model's name on the Hub stays. Nothing outside the roots is read, so that the answer does not reveal what exists. Raises PathRefusedError, and
+    InputError for a path that is too long.
     """
-    # NumPy: a command that submits does without.
+    # It imports NumPy, which a command that submits does not need.
     from interp.subject.location import looks_like_path
 
     model = spec.subject.model
@@ -83,6 +82,6 @@ def _inside(text: str, base: Path, roots: Roots) -> str:
 
 
 def _is_inside(text: str, base: Path, roots: Roots) -> bool:
-    """Return whether the text names something inside the roots."""
+    """Return whether the text names an existing file or folder inside the roots."""
     path = base / text
     return roots.permit_path(path) and os.path.exists(path)  # noqa: PTH110

@@ -1,4 +1,4 @@
-"""Synthetic evidence for an estimate before collection: sizes are those of the job, tokens are drawn at random."""
+"""Make synthetic evidence for estimates before collection: the job's sizes, random tokens."""
 
 import numpy as np
 
@@ -9,20 +9,20 @@ from interp.subject.location import read_config
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import read_tokenizer, vocabulary_of
 
-# Word frequencies fall about as 1 / (rank + 2.7) (Mandelbrot 1953), and tokenizers number their tokens about by frequency.
+# Word frequencies fall about as 1 / (rank + 2.7) (Mandelbrot 1953), and token ids are about in order of frequency.
 MANDELBROT = 2.7
 FIRING = (1, 4)  # tokens of a firing window that fire, from and to (exclusive)
-SPREAD = 0.6  # of the logarithm of activations
+SPREAD = 0.6  # standard deviation of the logarithm of activations
 
 
 def vocabulary_in(spec: JobSpec) -> Vocabulary:
-    """Return the subject's vocabulary from its files, without opening the model. Special tokens are those of the tokenizer's list."""
+    """Return the subject's vocabulary from its files; special tokens from the tokenizer's list."""
     file = read_tokenizer(spec.subject)
     return vocabulary_of(file, file.special(), ModelShape.from_config(read_config(spec.subject)).vocabulary)
 
 
 def synthetic_evidence(collection: CollectionSpec, vocabulary: Vocabulary, feature: int, seed: int) -> FeatureEvidence:
-    """Return one feature with as many full windows of each kind as collection keeps at most, each of its own document."""
+    """Return a feature with the most full windows per kind, each of its own document."""
     draw = np.random.default_rng((seed, feature))
     kinds, splits = _plan(collection)
     count, window = len(kinds), collection.window
@@ -50,7 +50,7 @@ def synthetic_evidence(collection: CollectionSpec, vocabulary: Vocabulary, featu
 
 
 def _plan(collection: CollectionSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return the kinds, uint8 [N], and splits, uint8 [N], of all windows."""
+    """Return the kinds and splits of all windows, each uint8 [N]."""
     rows = [
         (kind, split)
         for split, counts in ((Split.EXPLAIN, collection.explain), (Split.TEST, collection.test))
@@ -65,7 +65,7 @@ def _counts(counts: SplitCounts) -> dict[ContextKind, int]:
 
 
 def _tokens(draw: np.random.Generator, vocabulary: Vocabulary, count: int) -> np.ndarray:
-    """Draw tokens that have a text, frequent ones more often: uint32 [count]."""
+    """Draw tokens that have a text by rank's frequency: uint32 [count]."""
     usable = np.array([token for token, text in enumerate(vocabulary.tokens) if text and token not in vocabulary.special], np.uint32)
     weights = 1 / (np.arange(len(usable)) + MANDELBROT)
     return draw.choice(usable, size=count, p=weights / weights.sum())

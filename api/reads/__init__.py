@@ -1,4 +1,4 @@
-"""What the API reads, by resource: a session and arguments in, an answer out. Routes and the command line call the same functions.
+"""Reads of the API by resource, for routes and the command line.
 
-Nothing here imports FastAPI: a command that reads a local database starts without it.
+Each function takes a session and arguments, and returns an answer. Nothing here imports FastAPI, so that a command on a local database starts fast.
 """

@@ -1,7 +1,7 @@
-"""Opaque cursors: where a listing goes on, bound to the very listing that made it.
+"""Encode and decode opaque cursors, which continue a listing.
 
-A cursor holds a position and a digest of the listing's filters and order, so that a cursor of another listing is refused instead of
-answered with rows that make no sense. It is not a secret: a made-up cursor only chooses where a page begins.
+A cursor holds a position and a digest of the listing's filters and order, so that a cursor of another listing is refused. It is not a secret: a
+forged cursor only chooses where a page begins.
 """
 
 import base64
@@ -18,7 +18,7 @@ VERSION = 1
 # PostgreSQL takes no NUL character in text.
 WITHOUT_NUL = r"^[^\x00]*$"
 
-# Parts of a place, within the range of the database's columns: a made-up cursor must not become an error of the database.
+# Parts of a place, within the ranges of the database's columns: a forged cursor must not cause a database error.
 FeatureIndex = Annotated[int, Field(ge=0, lt=2**31)]
 RowId = Annotated[int, Field(ge=0, lt=2**63)]
 Figure = Annotated[float, Field(allow_inf_nan=False)]
@@ -29,7 +29,7 @@ class CursorInvalidError(InputError, code="cursor-invalid", title="The cursor do
 
 
 def encode(listing: dict[str, Any], place: tuple[Any, ...] | None) -> str | None:
-    """Return the cursor of what comes after `place` in a listing with these filters and order; None on the last page."""
+    """Return the cursor after `place` in a listing (filters, order); None on the last page."""
     if place is None:
         return None
     content = json.dumps([VERSION, _fingerprint(listing), *place], separators=(",", ":"), default=str)
@@ -37,11 +37,11 @@ def encode(listing: dict[str, Any], place: tuple[Any, ...] | None) -> str | None
 
 
 def decode(listing: dict[str, Any], cursor: str, shape: TypeAdapter[Any]) -> Any:
-    """Return the place that a cursor of the same listing holds, validated by `shape`. Raises CursorInvalidError."""
+    """Return the place in a cursor of this listing, validated by `shape`; raises CursorInvalidError."""
     try:
         content = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         version, fingerprint, *place = content
-        # JSON has no tuples and no times: strict in JSON mode means exactly the types that `encode` wrote.
+        # JSON has no tuples and times: strict JSON mode accepts exactly the types that `encode` writes.
         found = shape.validate_json(json.dumps(place), strict=True)
     except (binascii.Error, UnicodeDecodeError, TypeError, ValueError, ValidationError) as error:
         raise CursorInvalidError("The cursor cannot be read.", cure="Use `next_cursor` of the page before, unchanged.") from error

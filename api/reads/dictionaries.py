@@ -1,4 +1,4 @@
-"""Dictionaries, and the listing of one dictionary's features."""
+"""Read dictionaries, and the listing of one dictionary's features."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -28,7 +28,7 @@ FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
 
 
 class FeatureFilters(BaseModel):
-    """Which features, in which order. Bounds are inclusive; a feature without a value is within no bound."""
+    """Filters and order of features; bounds are inclusive and exclude features without a value."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,11 +48,11 @@ class FeatureFilters(BaseModel):
     limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows per page.")
 
     def listing(self, dictionary_id: int) -> dict[str, Any]:
-        """Return what a cursor is bound to."""
+        """Return the filters and order that a cursor is bound to."""
         return {"of": "features", "dictionary": dictionary_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
     def place(self, dictionary_id: int) -> tuple[int | None, Position | None]:
-        """Return the run and the place that the page before ended in."""
+        """Return the run and the place in which the previous page ended."""
         if not self.cursor:
             return None, None
         run_id, *place = cursors.decode(self.listing(dictionary_id), self.cursor, FEATURE_PLACES[self.sort])
@@ -64,7 +64,7 @@ class FeatureFilters(BaseModel):
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
-    """Return one page of dictionaries, the first one first. Raises CursorInvalidError."""
+    """Return one page of dictionaries, oldest first. Raises CursorInvalidError."""
     listing = {"of": "dictionaries"}
     after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
     page = queries.dictionaries(session, after, limit)
@@ -86,7 +86,7 @@ def dictionary(session: Session, reference: str) -> DictionaryAnswer:
 
 
 def counted(session: Session, row: DictionaryRow) -> DictionaryAnswer:
-    """Return a dictionary with the features of its current run by state."""
+    """Return a dictionary with its current run's feature counts by state."""
     current = runs.current(session, row.id)
     subject = feature_detail.subject_names(session, {row.subject_id})[row.subject_id]
     return _dictionary(row, subject, current, {} if current is None else feature_detail.states(session, current.id))
@@ -121,9 +121,9 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
 
 
 def _full_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow], Position | None]:
-    """Return `limit` rows, fewer on the last page alone, and where the next page begins.
+    """Return `limit` rows, fewer only on the last page, and where the next page begins.
 
-    The store examines a bounded number of rows per query with a text, and so may return fewer.
+    One query may return fewer, since the store examines a bounded number of rows per query with a text.
     """
     page = queries.features(session, query)
     found = list(page.rows)
@@ -134,7 +134,7 @@ def _full_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow],
 
 
 def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> dict[str, Any]:
-    """Return the fields of a feature's summary. `best` is the explanation that the row shows."""
+    """Return the fields of a feature's summary; `best` is the row's explanation."""
     own = {name: getattr(row, name) for name in FeatureSummary.model_fields if hasattr(row, name)}
     return own | {
         "index": row.feature,

@@ -1,4 +1,4 @@
-"""Explanations of any dictionary, with their scores: what exports read."""
+"""Read explanations of all dictionaries, with their scores, for exports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ Place = tuple[int, int, int]
 
 
 class ExplanationFilters(BaseModel):
-    """Which explanations, in the order of dictionary and feature."""
+    """Filters of explanations, which are in the order of dictionary and feature."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class ExplanationFilters(BaseModel):
     limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows per page.")
 
     def listing(self) -> dict[str, Any]:
-        """Return what a cursor is bound to."""
+        """Return the filters that a cursor is bound to."""
         return {"of": "explanations"} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
     def query(self, session: Session) -> ExplanationQuery:
@@ -46,7 +46,7 @@ class ExplanationFilters(BaseModel):
         return ExplanationQuery(self._runs(session, place), self.index, self.explainer, self.q, place, self.limit)
 
     def _runs(self, session: Session, place: Place | None) -> tuple[int, ...]:
-        """Return the run that the page before ended in, and those that come after it."""
+        """Return the run in which the previous page ended, and the runs after it."""
         begun = None if place is None else place[0]
         if self.dictionary is not None:
             return (runs.shown(session, queries.dictionary(session, self.dictionary), self.run, begun).id,)
@@ -70,9 +70,9 @@ def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPa
 
 
 def _full_page(session: Session, query: ExplanationQuery) -> tuple[list[ExplanationRow], Place | None]:
-    """Return `limit` rows, fewer on the last page alone, and where the next page begins.
+    """Return `limit` rows, fewer only on the last page, and where the next page begins.
 
-    The store examines a bounded number of rows per query with a text, and so may return fewer.
+    One query may return fewer, since the store examines a bounded number of rows per query with a text.
     """
     page = queries.explanations(session, query)
     found = list(page.rows)
@@ -93,7 +93,7 @@ def explanation(
 ) -> ExplanationAnswer:
     """Return an explanation with its scores.
 
-    `listed` is the listing's row of the feature, if it has one. `items` maps a score's id to its items; without it scores have none.
+    `listed` is the feature's row in listings, if any. `items` maps a score's id to its items; without it scores have none.
     """
     return ExplanationAnswer.of(
         row,
@@ -130,7 +130,7 @@ def score(row: ScoreRow, items: Sequence[Item] | None = None) -> ScoreAnswer:
 
 
 def _judge_of(row: ScoreRow) -> str | None:
-    """Return who answered: a language model by its name, or `executable`."""
+    """Return the judge: a language model's name, or `executable`."""
     made = row.details.get("provenance") or {}
     for name in ("judge_model", "model"):
         if isinstance(made.get(name), dict):

@@ -1,4 +1,4 @@
-"""Everything known of one feature."""
+"""Read everything stored of one feature."""
 
 from collections.abc import Container, Mapping, Sequence
 
@@ -34,7 +34,7 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
 def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None, items: bool) -> FeatureAnswer:
-    """Return one feature of a run, the current one when none is named. Raises NotFoundError and BlobCorruptError."""
+    """Return a feature of a run (default: current); raises NotFoundError, BlobCorruptError."""
     row = queries.dictionary(session, dictionary)
     of = runs.shown(session, row, run)
     found = feature_detail.read(session, row, of, index)
@@ -62,7 +62,7 @@ def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index
 
 
 def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRow]], shown: Container[int]) -> list[ExplanationRow]:
-    """Return a feature's explanations, the best first by the rule of `interp.score.best`; before all the one that is `shown` in listings."""
+    """Return a feature's explanations, the `shown` one first, then by `interp.score.best`."""
     pairs = [(row.id, score) for row in rows for score in scores.get(row.id, ())]
     columns = ([getattr(score, name) for _, score in pairs] for name in ("scorer", "value", "shrunken_value", "lift", "q_value"))
     unscored = best.unscored([0] * len(rows), [row.id for row in rows])
@@ -81,7 +81,7 @@ def statistics(found: Statistics) -> StatisticsAnswer:
 
 
 def histogram(counts: NDArray[np.int64]) -> HistogramAnswer:
-    """Return the bins from the first to the last that holds a token. `counts`: int64 [HISTOGRAM_BINS]."""
+    """Return the bins between the first and last non-empty ones of `counts`, int64 [HISTOGRAM_BINS]."""
     filled = np.flatnonzero(counts)
     if len(filled) == 0:
         return HistogramAnswer(edges=[], counts=[])
@@ -91,13 +91,13 @@ def histogram(counts: NDArray[np.int64]) -> HistogramAnswer:
 
 
 def quantiles(evidence: FeatureEvidence) -> list[QuantileAnswer]:
-    """Return the usual quantiles; none for a dead feature."""
+    """Return the quantiles `QUANTILES`; none for a dead feature."""
     found = ((share, evidence.quantile(share)) for share in QUANTILES)
     return [QuantileAnswer(share=share, activation=exact(value)) for share, value in found if value is not None]
 
 
 def contexts(found: Contexts, vocabulary: Vocabulary) -> list[ContextAnswer]:
-    """Return the contexts by kind, then split, then falling maximum."""
+    """Return the contexts by kind, then split, then descending maximum."""
     maxima = found.maxima()
     identities = found.identities()
     order = np.lexsort((-maxima, found.splits, found.kinds))
@@ -134,5 +134,5 @@ def _nearest(entry: FeatureDetailRow) -> list[NeighbourAnswer]:
 
 
 def _short(value: float) -> float:
-    """Return four significant digits, for cosines and logits."""
+    """Return a cosine or logit with four significant digits."""
     return float(f"{value:.4g}") if value else value

@@ -1,4 +1,4 @@
-"""Jobs: their progress, their spend, their calls and their webhook deliveries."""
+"""Read jobs: progress, spend, calls and webhook deliveries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -27,7 +27,7 @@ CALL_PLACE = TypeAdapter(tuple[cursors.RowId])
 
 
 class CallFilters(BaseModel):
-    """Which calls of a job, in the order in which they were recorded."""
+    """Filters of a job's calls, which are in the order of their records."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,12 +38,12 @@ class CallFilters(BaseModel):
     limit: int = Field(default=50, ge=1, le=MAX_LIMIT, description="Rows per page.")
 
     def listing(self, job_id: str) -> dict[str, Any]:
-        """Return what a cursor is bound to."""
+        """Return the filters that a cursor is bound to."""
         return {"of": "calls", "job": job_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
 
 def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
-    """Return one page of jobs, the newest first. Raises CursorInvalidError."""
+    """Return one page of jobs, newest first. Raises CursorInvalidError."""
     listing = {"of": "jobs", "status": status}
     after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
     page = queries.jobs(session, JobQuery(status, after, limit))
@@ -61,12 +61,12 @@ def job_answer(session: Session, row: JobRow) -> JobAnswer:
 
 
 def progress(session: Session, job_id: str) -> Progress:
-    """Return a job's progress with what its language models have cost. Raises NotFoundError."""
+    """Return a job's progress and language model costs. Raises NotFoundError."""
     return _progress(session, [queries.job(session, job_id)])[job_id]
 
 
 def deliveries(session: Session, job_id: str, cursor: str | None, limit: int) -> DeliveryPage:
-    """Return one page of a job's webhook deliveries, oldest first. Raises NotFoundError and CursorInvalidError."""
+    """Return a page of webhook deliveries, oldest first; raises NotFoundError, CursorInvalidError."""
     job = queries.job(session, job_id)
     listing = {"of": "webhooks", "job": job.id}
     after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
@@ -83,7 +83,7 @@ def deliveries(session: Session, job_id: str, cursor: str | None, limit: int) ->
 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
-    """Return what a job has asked of language models, and its budget. Raises NotFoundError."""
+    """Return a job's language model usage and its budget. Raises NotFoundError."""
     job = queries.job(session, job_id)
     lines = call_stats.usage(session, job.id)
     p50, p95 = call_stats.latency_percentiles(session, job.id, (0.5, 0.95))
@@ -92,7 +92,7 @@ def usage_of(session: Session, job_id: str) -> UsageAnswer:
 
 
 def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
-    """Return one page of a job's calls to language models. Raises NotFoundError and CursorInvalidError."""
+    """Return a page of language model calls; raises NotFoundError, CursorInvalidError."""
     job, listing = queries.job(session, job_id), filters.listing(job_id)
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
     found = calls.page(session, CallQuery(job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1))
@@ -108,7 +108,7 @@ def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
 
 
 def caps_after(session: Session, job_id: str, change: BudgetSpec | None) -> BudgetSpec | None:
-    """Return the job's caps with the given ones in their place; None where none is given. Raises NotFoundError."""
+    """Return the job's caps updated by `change`; None without a change. Raises NotFoundError."""
     queries.job(session, job_id)
     if change is None:
         return None
@@ -117,7 +117,7 @@ def caps_after(session: Session, job_id: str, change: BudgetSpec | None) -> Budg
 
 
 def _answers(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
-    """Return some jobs, with as many statements as for one."""
+    """Return some jobs, with as many SQL statements as for one."""
     found, controls = _progress(session, rows), queries.controls_of(session, [row.id for row in rows])
     opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
     names, found_runs = queries.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
@@ -135,10 +135,10 @@ def _answers(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
 
 
 def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
-    # A control draws on the budget of the job that it is the control of.
+    # A control job uses the budget of its main job.
     owners = {row.id: row.control_of or row.id for row in rows if _asks(row)}
     states = budgets.of_owners(session, set(owners.values()))
-    # A budget with a cap keeps its own sums; only without one are the calls added up.
+    # A budget with a cap keeps its own sums; without one the calls are added up.
     uncapped = [job_id for job_id, owner in owners.items() if owner not in states or not states[owner].has_cap]
     lines = call_stats.usage_of_jobs(session, uncapped)
     spent = {job_id: budget_answer(states.get(owner), lines.get(job_id, [])) for job_id, owner in owners.items()}
@@ -146,7 +146,7 @@ def _progress(session: Session, rows: Sequence[JobRow]) -> dict[str, Progress]:
 
 
 def _asks(row: JobRow) -> bool:
-    """Return whether the job names a language model."""
+    """Return whether the job uses a language model."""
     models = row.spec.get("models") or {}
     return any(models.get(role) for role in ROLES)
 
@@ -158,7 +158,7 @@ def _control(row: JobRow, control: JobRow | None, names: Mapping[int, str]) -> C
 
 
 def compared(own: dict[str, Any] | None, control: dict[str, Any] | None) -> dict[str, ControlComparison] | None:
-    """Return the medians of each scorer beside the control's; None until both jobs have a summary."""
+    """Return each scorer's medians with the control's; None until both jobs have a summary."""
     if own is None or control is None:
         return None
     found = {}

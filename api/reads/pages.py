@@ -1,4 +1,4 @@
-"""Pages of rows: a row that cannot be shown is named, and the others are shown."""
+"""Build pages of rows; a row that cannot be shown is listed as unreadable."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 Item = TypeVar("Item")
 PageOfItems = TypeVar("PageOfItems", bound=Page[Any])
-# Errors of a row that something else than the store, or an older version, wrote; errors of the database itself are raised.
+# Errors of a row that another program or an older version wrote; errors of the database itself are raised.
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BlobCorruptError)
 
 
@@ -25,7 +25,7 @@ def build(
     listing: dict[str, Any],
     place: tuple[Any, ...] | None,
 ) -> PageOfItems:
-    """Return the page of some rows. `place` is where the next page of the `listing` begins; None on the last one."""
+    """Return the page of some rows; `place` is where the next page begins, or None."""
     items, unreadable = _shown(rows, answers, name)
     return kind(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
 
@@ -33,7 +33,7 @@ def build(
 def _shown(
     rows: Sequence[Row], answers: Callable[[Sequence[Row]], Sequence[Item]], name: Callable[[Row], object]
 ) -> tuple[list[Item], list[UnreadableRow]]:
-    """Return the answers of a page's rows, and the rows that have none. Rows are read one by one only where reading all at once fails."""
+    """Return the answers of the rows, and unreadable rows, found one by one after an error."""
     try:
         return list(answers(rows)), []
     except BROKEN:

@@ -1,4 +1,4 @@
-"""Where everything said of one feature comes from: prompts, replies, contexts, items, verdicts, seeds, costs."""
+"""Read the provenance of a feature: prompts, replies, contexts, items, verdicts, seeds, costs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ CallKey = tuple[str, str]  # (purpose, key of the call)
 
 @dataclass(frozen=True, slots=True)
 class FeatureRecords:
-    """What is stored of one feature in one run: calls by key, the oldest first, kept replies by key, items by score, contexts by id."""
+    """A feature's calls (oldest first) and replies by key, items by score, contexts by id."""
 
     session: Session
     dictionary: DictionaryRow
@@ -53,7 +53,7 @@ class FeatureRecords:
     def explanation(self, row: ExplanationRow, scores: Sequence[ScoreRow]) -> ExplanationProvenance:
         made = row.provenance
         own = [self._call(purpose or row.explainer, key, row.job_id) for purpose, key in _keys(made)]
-        # Some provenances say only how many contexts there were.
+        # Some provenances hold only the number of contexts.
         listed = made.get("contexts")
         named = listed if isinstance(listed, list) else []
         whole = None if row.text is None else whole_text(Explanation(row.feature, row.explainer, row.text, rule=row.rule), self.vocabulary)
@@ -82,7 +82,7 @@ class FeatureRecords:
         )
 
     def _nulls(self, explained: ExplanationRow, row: ScoreRow) -> list[NullProvenance]:
-        """Return the explanations that the nulls borrowed, in the order in which they answered."""
+        """Return the borrowed explanations of the nulls, in the order of their answers."""
         features: list[int] = row.details.get("null_features") or []
         family = ExplanationFamily(explained.run_id, explained.explainer, explained.settings_digest)
         borrowed = explanations.load(self.session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
@@ -93,7 +93,7 @@ class FeatureRecords:
         ]
 
     def _call(self, purpose: str, key: str, job_id: str | None) -> CallProvenance:
-        """Return one call: how it went from its record, of the same job where there is one, and what was said from the kept replies."""
+        """Return a call from its record, preferably of the same job, and the stored reply."""
         reply, records = self.replies.get(key), self.calls.get(key, ())
         record = next((row for row in records if row.job_id == job_id), records[0] if records else None)
         found: dict[str, Any] = dict.fromkeys(CallProvenance.model_fields)
@@ -110,7 +110,7 @@ class FeatureRecords:
 
 
 def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None) -> ProvenanceAnswer:
-    """Return where all that is said of a feature comes from. Raises NotFoundError and BlobCorruptError."""
+    """Return the provenance of a feature. Raises NotFoundError and BlobCorruptError."""
     of = queries.dictionary(session, dictionary)
     of_run, vocabulary = runs.shown(session, of, run), vocabularies.of(session, of.subject_id)
     found = feature_detail.read(session, of, of_run, index)
@@ -141,7 +141,7 @@ def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, in
 
 
 def _json(text: str | None) -> Any:
-    """Return what the text says where it is JSON, else the text: a reply that was cut off is kept as it came."""
+    """Return the text parsed as JSON, or the text itself, as of a truncated reply."""
     try:
         return None if text is None else json.loads(text)
     except ValueError:
@@ -153,7 +153,7 @@ def _made(row: ScoreRow) -> Mapping[str, Any]:
 
 
 def _keys(made: Mapping[str, Any]) -> Iterator[CallKey]:
-    """Yield (purpose, key) of every call that a provenance lists: by purpose, or as one list."""
+    """Yield (purpose, key) of a provenance's calls, listed by purpose or in one list."""
     listed = made.get("calls") or {}
     for purpose, keys in listed.items() if isinstance(listed, dict) else [("", listed)]:
         for key in keys:
@@ -161,7 +161,7 @@ def _keys(made: Mapping[str, Any]) -> Iterator[CallKey]:
 
 
 def _spend(made: Sequence[CallProvenance]) -> SpendAnswer:
-    """Return what the distinct calls took when they were made."""
+    """Return the tokens and cost of the distinct calls."""
     distinct = list({call.key: call for call in made}.values())
     return SpendAnswer(
         calls=len(distinct),

@@ -1,4 +1,4 @@
-"""Runs: what was collected, and which run of a dictionary is its current one."""
+"""Read runs, and read or pin the current run of a dictionary."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ PLACE = TypeAdapter(tuple[RowId])
 
 
 def runs(session: Session, dictionary: str | None, cursor: str | None, limit: int) -> RunPage:
-    """Return one page of the runs of a dictionary, or of all, the first one first. Raises NotFoundError and CursorInvalidError."""
+    """Return a page of runs, oldest first; raises NotFoundError, CursorInvalidError."""
     dictionary_id = None if dictionary is None else queries.dictionary(session, dictionary).id
     listing: dict[str, object] = {"of": "runs"} if dictionary_id is None else {"of": "runs", "dictionary": dictionary_id}
     after = cursors.decode(listing, cursor, PLACE)[0] if cursor else 0
@@ -40,21 +40,21 @@ def run(session: Session, run_id: int) -> RunAnswer:
 
 
 def pin(session: Session, dictionary: str, reference: str) -> DictionaryAnswer:
-    """Make a run the current one of its dictionary, in a transaction of the caller. Raises NotFoundError and ConflictError."""
+    """Pin a dictionary's current run in the caller's transaction. Raises NotFoundError, ConflictError."""
     row = queries.dictionary(session, dictionary)
     stored.pin(session, row, stored.named(session, row, reference))
     return counted(session, row)
 
 
 def unpin(session: Session, dictionary: str) -> DictionaryAnswer:
-    """Leave the choice of the current run to the rule, in a transaction of the caller. Raises NotFoundError."""
+    """Unpin a dictionary's current run in the caller's transaction. Raises NotFoundError."""
     row = queries.dictionary(session, dictionary)
     stored.unpin(session, row)
     return counted(session, row)
 
 
 def _answers(session: Session, rows: Sequence[tuple[RunRow, DictionaryRow]]) -> list[RunAnswer]:
-    """Return some runs, with as many statements as for one."""
+    """Return some runs, with as many SQL statements as for one."""
     current = {found.id for found in stored.all_current(session, {dictionary.id for _, dictionary in rows})}
     counts = stored.covered(session, [row.id for row, _ in rows if row.completed_at is None])
     jobs = stored.jobs_of(session, [row.id for row, _ in rows])
@@ -86,7 +86,7 @@ def _status(row: RunRow, jobs: Sequence[JobRow]) -> str:
 
 
 def _firing(row: RunRow) -> dict[str, Any]:
-    """Return the mode and rate of the features' firing levels. Runs that name no mode have the level 0."""
+    """Return the mode and rate of firing levels; without a mode levels are 0."""
     is_dense = row.corpus.get("firing_level") == "quantile"
     rate = (row.identity.get("collection") or {}).get("firing_rate")
     return {"firing_level": "quantile" if is_dense else "zero", "firing_rate": rate if is_dense else None}

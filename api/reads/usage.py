@@ -1,4 +1,4 @@
-"""Usage of language models and budgets, as answers."""
+"""Build the answers of language model usage and budgets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 
 
 def budget_answer(state: BudgetState | None, lines: Sequence[UsageLine]) -> BudgetAnswer:
-    """Return the four amounts of a budget. Without a cap nothing is reserved and no sums are kept: then the calls are added up."""
+    """Return the four amounts of a budget; without a cap spent is the calls' sum."""
     if state is not None and state.has_cap:
         return BudgetAnswer.model_validate(state)
     spent = AmountAnswer(
@@ -30,13 +30,13 @@ def usage_row(line: UsageLine, p50: Mapping[Group, float], p95: Mapping[Group, f
 
 
 def usage_total(rows: Sequence[UsageRow]) -> UsageTotal:
-    """Return all rows added up. The cost is unknown as soon as one row's is."""
+    """Return the sum of all rows; its cost is unknown if any row's is."""
     counts: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in UsageTotal.model_fields if name != "cost_usd"}
     return UsageTotal(**counts, cost_usd=total_cost(row.cost_usd for row in rows))
 
 
 def total_cost(costs: Iterable[float | None]) -> float | None:
-    """Return the sum of some costs; None where any is unknown."""
+    """Return the sum of some costs; None if any is unknown."""
     total = 0.0
     for cost in costs:
         if cost is None:

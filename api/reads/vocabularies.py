@@ -1,4 +1,4 @@
-"""A cache of subjects' vocabularies."""
+"""Cache the vocabularies of subjects."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -11,14 +11,14 @@ VOCABULARIES = 8
 
 
 class Vocabularies:
-    """A cache of the vocabularies of the last few subjects. A subject's id is its digest, so no entry becomes stale."""
+    """A cache of the last vocabularies by subject id, a digest; entries do not become stale."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Vocabulary] = OrderedDict()
         self._lock = Lock()
 
     def of(self, session: Session, subject_id: str) -> Vocabulary:
-        """Return the vocabulary of a subject. Two threads may decode the same one at once, which costs time alone."""
+        """Return a subject's vocabulary; two threads may decode the same one at once."""
         with self._lock:
             found = self._known.get(subject_id)
         if found is None:
