@@ -1,4 +1,4 @@
-"""Check the names of environment variables against those of the settings."""
+"""Check of environment variables' names against those of the settings."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,12 +9,12 @@ from interp.domain.cleaning import visible
 from interp.domain.errors import SettingsInvalidError
 
 PREFIX = "GLOSSATOR_"
-# GLOSATOR and GLOSSATR are slips; GLOSSARY is a word.
+# GLOSATOR and GLOSSATR are typing errors; GLOSSARY is a word.
 ALIKE = 0.87
-# Read by docker-compose.yml, the tests and the benchmarks; what Kubernetes sets for each Service of the namespace.
+# Variables of docker-compose.yml, the tests, the benchmarks, and Kubernetes (per Service of the namespace).
 OTHERS = re.compile(r"(BIND|DATA|TEST_.*|BENCH_.*|(.*_)?(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP|SCTP).*))")
 KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.*")
-# Names of earlier versions: refused, since a setting that is silently lost would be worse.
+# Names of earlier versions: refused, since silently ignoring a setting would be worse.
 RENAMED = {
     "artifacts": "artifacts_url",
     "batch_features": "batch_chunk_features",
@@ -57,12 +57,12 @@ _warned: set[str] = set()
 
 
 def variable_of(field: str) -> str:
-    """Return the variable of a setting. The alias of a setting that other programs share is a variable already."""
+    """Return the variable of a setting; an alias shared with other programs is already one."""
     return field if field.isupper() else PREFIX + field.upper()
 
 
 def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to: TextIO) -> None:
-    """Raise SettingsInvalidError for the old name of a setting, or one nearly right; warn once per process of any other of ours."""
+    """Raise SettingsInvalidError for old or misspelt names; warn once of other unknown names."""
     known = {variable_of(field) for field in fields}
     parts = {name.removeprefix(PREFIX): name for name in known if name.startswith(PREFIX)}
     for name, value in sorted((name.upper(), value) for name, value in environment.items()):
@@ -80,7 +80,7 @@ def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to
 
 
 def _is_meant_for_us(name: str, value: str) -> bool:
-    """Return whether the name begins as a setting's does, or nearly so, and neither Kubernetes nor another of our programs uses it."""
+    """Return whether the name resembles a setting's, and is not another program's."""
     first, _, rest = name.partition("_")
     if OTHERS.fullmatch(rest) or (name.endswith("_PORT") and KUBERNETES_PORT.fullmatch(value)):
         return False
@@ -88,5 +88,5 @@ def _is_meant_for_us(name: str, value: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    """Return the URL with `***` for its password."""
+    """Return the URL with its password replaced by `***`."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -1,6 +1,6 @@
-"""The settings by group. Every name is the variable `GLOSSATOR_<FIELD>`; a number's unit is the end of its name.
+"""Settings by group, each the variable `GLOSSATOR_<FIELD>`; a unit ends a number's name.
 
-Each group is a base class of `Settings`, which is the one to be made.
+Each group is a base class of `Settings`, which is the one to be instantiated.
 """
 
 import binascii
@@ -79,7 +79,7 @@ class Inputs(BaseModel):
     @field_validator("roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
-        """An empty text leaves the default; an empty list allows no folder."""
+        """Keep the default for an empty text; an empty list allows no folder."""
         if isinstance(value, str) and not value.strip(os.pathsep + " "):
             return None
         return _split(value, os.pathsep, '["/data", "/models"], or /data:/models')
@@ -175,7 +175,7 @@ class Queues(BaseModel):
 
 
 class LanguageModels(BaseModel):
-    """Language models. A key is only ever sent to the base URL that it belongs to."""
+    """Language models. A key is sent only to the base URL it belongs to."""
 
     llm_base_url: str = Field(
         default="https://api.openai.com/v1",
@@ -206,7 +206,7 @@ class LanguageModels(BaseModel):
     @field_validator("llm_base_url", "llm_keys", "llm_endpoints")
     @classmethod
     def _refuse_secrets_in_urls(cls, value: Any) -> Any:
-        """Base URLs are written into jobs, which are stored and shown."""
+        """Refuse secrets in base URLs, since jobs store and show them."""
         for url in [value] if isinstance(value, str) else value:
             if "@" in url.partition("//")[2].partition("/")[0] or "?" in url or "#" in url:
                 raise ValueError("a base URL is shown with every job, so it holds no user, password or query: give a key in llm_api_key or llm_keys")
@@ -278,7 +278,7 @@ GROUPS: tuple[type[BaseModel], ...] = (Storage, Inputs, Server, Workers, Queues,
 
 
 def _split(value: object, separator: str, example: str) -> object:
-    """Split a text that is a JSON list, or items between separators. Raises ValueError, which shows `example`."""
+    """Split a JSON list or separated items; raises ValueError, which shows `example`."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):

@@ -1,4 +1,4 @@
-"""The service's home folder: whether it can be used, and which server uses it."""
+"""Home folder of the service: whether it is usable, and which server uses it."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ from interp.domain.errors import DiskFullError, GlossatorError, HomeTakenError, 
 from interp.files.atomic import is_full, nearest_existing
 
 LOCK = "server.lock"
-# Bytes that a transaction of the embedded database may need.
+# Bytes that a transaction of the embedded database may use.
 MIN_FREE_BYTES = 16 * 1024**2
 PROBE = b"\0" * 65_536
 CURE = "Set GLOSSATOR_HOME to a folder in which this user may write."
@@ -21,17 +21,17 @@ CURE = "Set GLOSSATOR_HOME to a folder in which this user may write."
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """Describe the server that uses a home. `url` is empty until it listens."""
+    """The server that uses a home; `url` is empty until it listens."""
 
     pid: int
     url: str = ""
 
 
 class HomeLock:
-    """Lock a home for one server: a file lock, which the kernel releases however the process ends."""
+    """A server's lock on a home: a file lock, which ends with the process."""
 
     def __init__(self, home: Path) -> None:
-        """Take the lock. Raises HomeUnusableError, and HomeTakenError where another server has the home."""
+        """Take the lock; raises HomeUnusableError, and HomeTakenError when another server has it."""
         make_home(home)
         self._home = home
         try:
@@ -44,15 +44,15 @@ class HomeLock:
             os.close(self._file)
             raise _taken(home) from None
         except OSError:
-            pass  # a disk that has no locks: two servers cannot be told apart there
+            pass  # a disk without locks, where other servers cannot be detected
         self._write(Occupant(os.getpid()))
 
     def name(self, url: str) -> None:
-        """Record where the server listens, for errors of other servers."""
+        """Record the server's URL, for errors of other servers."""
         self._write(Occupant(os.getpid(), url))
 
     def release(self) -> None:
-        """Release the lock. The file stays: removing it would let two servers lock two files of one name."""
+        """Release the lock, but keep the file, so that servers never lock different files."""
         if self._file >= 0:
             with suppress(OSError):
                 os.ftruncate(self._file, 0)
@@ -72,7 +72,7 @@ class HomeLock:
 
 
 def occupant(home: Path) -> Occupant | None:
-    """Return the server that uses the home now, None where none does. Changes nothing."""
+    """Return the server that uses the home now, or None, without side effects."""
     try:
         file = os.open(home / LOCK, os.O_RDONLY)
     except OSError:
@@ -89,7 +89,7 @@ def occupant(home: Path) -> Occupant | None:
 
 
 def make_home(home: Path) -> None:
-    """Create the folder if need be, and test that it can be written to. Raises HomeUnusableError, DiskFullError."""
+    """Create the folder if missing, and test writing; raises HomeUnusableError and DiskFullError."""
     if misformed := _form_fault(home):
         raise misformed
     try:
@@ -103,7 +103,7 @@ def make_home(home: Path) -> None:
 
 
 def check_readable(home: Path) -> None:
-    """Raise HomeUnusableError for a home that is no folder, or that this user may not read. A missing one is fine."""
+    """Raise HomeUnusableError for an existing home that is not a readable folder."""
     if fault := _form_fault(home):
         raise fault
     nearest = nearest_existing(home)
@@ -112,7 +112,7 @@ def check_readable(home: Path) -> None:
 
 
 def write_fault(folder: Path) -> GlossatorError | None:
-    """Return what stops this process from writing to an existing folder: rights, a full disk, a quota. The test file has no name."""
+    """Return why a folder cannot be written to (rights, full disk, quota), or None."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(PROBE)
@@ -122,14 +122,14 @@ def write_fault(folder: Path) -> GlossatorError | None:
             return full(folder)
         return HomeUnusableError(f"{folder} cannot be written to.", why=error.strerror or str(error), cure=CURE)
     found = os.statvfs(folder)
-    # File systems that count no blocks report 0 of 0.
+    # File systems that do not count blocks report 0 of 0.
     if found.f_blocks and found.f_bavail * found.f_frsize < MIN_FREE_BYTES:
         return full(folder)
     return None
 
 
 def full(folder: Path) -> DiskFullError:
-    """Return the error of a folder whose disk is full."""
+    """Return the error for a folder on a full disk."""
     return DiskFullError(
         f"The disk of {folder} is full.",
         why=f"Less than {MIN_FREE_BYTES // 1024**2} MiB can be written there, or a quota is used up.",
@@ -139,7 +139,7 @@ def full(folder: Path) -> DiskFullError:
 
 @contextmanager
 def held(home: Path) -> Iterator[HomeLock]:
-    """Lock the home for as long as the block lasts."""
+    """Lock the home during the block."""
     lock = HomeLock(home)
     try:
         yield lock
@@ -174,7 +174,7 @@ def _taken(home: Path) -> HomeTakenError:
 
 
 def _read(file: int) -> Occupant:
-    """Read what the server recorded; it may be writing just now."""
+    """Read the record of the server, which may be writing it now."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
         return Occupant(int(content["pid"]), str(content["url"]))

@@ -1,4 +1,4 @@
-"""Policy of outgoing connections: which URLs may be requested, and at which network addresses. Pure; no DNS queries."""
+"""Policy of outgoing connections: permitted URLs and network addresses, without DNS queries."""
 
 import re
 import socket
@@ -16,15 +16,15 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 NAT64 = IPv6Network("64:ff9b::/96")
 NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# Ends of names that no public DNS has (RFC 6761, RFC 6762, RFC 8375, ICANN's .internal; Docker's and Kubernetes' own).
+# Ends of names that are not in the public DNS (RFC 6761, RFC 6762, RFC 8375, ICANN's .internal; Docker's and Kubernetes' own).
 LOCAL_ENDS = frozenset({"local", "localdomain", "internal", "intranet", "lan", "home", "corp", "private", "svc", "test", "home.arpa"})
-# Where clouds hand out credentials at addresses that are private, not link-local: never meant by a name.
+# Private addresses (not link-local) of clouds' credentials, which no name may imply.
 METADATA = frozenset({IPv6Address("fd00:ec2::254"), IPv4Address("100.100.100.200")})
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Represent a URL as a connection uses it: `host` in lower case, `port` a number, `path` without a slash at its end."""
+    """A URL as connections use it: host in lower case, path without a final slash."""
 
     scheme: str
     host: str
@@ -33,7 +33,7 @@ class Link:
 
     @classmethod
     def of(cls, url: str) -> "Link":
-        """Parse a URL. Raises ValueError, with the reason, for one that two parsers might read differently."""
+        """Parse a URL; raises ValueError for one that parsers might read differently."""
         if not (url.isascii() and url.isprintable()) or " " in url or "\\" in url:
             raise ValueError("it holds characters that have to be encoded: write another alphabet's host name as xn--...")
         parts = urlsplit(url)
@@ -47,14 +47,14 @@ class Link:
         return cls(parts.scheme, _host(parts.hostname or ""), parts.port or PORTS[parts.scheme], path)
 
     def covers(self, other: "Link") -> bool:
-        """Return whether the other URL is this one or lies beneath it."""
+        """Return whether the other URL is this one or below it."""
         is_there = (self.scheme, self.host, self.port) == (other.scheme, other.host, other.port)
         return is_there and f"{other.path}/".startswith(f"{self.path}/")
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Decide at which addresses one host may be reached: public ones, those of `networks`, and those that a named host implies."""
+    """Allowed addresses of a host: public ones, `networks`, and those a named host implies."""
 
     host: str
     is_named: bool
@@ -65,7 +65,7 @@ class Reach:
         return is_public(address) or any(inner in network for network in self.networks) or (self.is_named and self._means(inner))
 
     def _means(self, address: Address) -> bool:
-        """A literal implies itself, `localhost` this machine, and a name of a local network its ordinary addresses."""
+        """Return whether a literal, `localhost`, or a local name's ordinary addresses include the address."""
         if literal := _literal(self.host):
             return address == (_wrapped(literal) or literal)
         if self.host == "localhost" or self.host.endswith(".localhost"):
@@ -76,7 +76,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPolicy:
-    """Decide which URLs may be requested: listed ones, or any with `takes_any`; private addresses only where they are named."""
+    """Permitted URLs: listed ones, or any with `takes_any`; private addresses must be named."""
 
     listed: tuple[Link, ...]
     networks: tuple[Network, ...] = ()
@@ -84,30 +84,30 @@ class OutgoingPolicy:
 
     @classmethod
     def of(cls, urls: Iterable[str], networks: Iterable[str] = (), takes_any: bool = False) -> "OutgoingPolicy":
-        """Return the policy of URLs and networks as text. A URL that cannot be parsed allows nothing."""
+        """Return the policy of URLs and networks as text; invalid URLs allow nothing."""
         return cls(tuple(link for url in urls if (link := _read(url))), tuple(ip_network(network) for network in networks), takes_any)
 
     def reach(self, url: str) -> Reach | None:
-        """Return where the URL may be reached, None for nowhere. Raises ValueError, with the reason, for one that cannot be parsed."""
+        """Return the URL's allowed addresses, or None; raises ValueError for an invalid URL."""
         link = Link.of(url)
         is_named = any(entry.covers(link) for entry in self.listed)
         return Reach(link.host, is_named, self.networks) if is_named or self.takes_any else None
 
 
 def is_public(address: Address) -> bool:
-    """Return whether the address is public, with every way to wrap an IPv4 address in an IPv6 one undone."""
+    """Return whether an address, and any IPv4 address wrapped in it, is public."""
     inner = _wrapped(address)
     return address.is_global and not address.is_multicast and (inner is None or is_public(inner))
 
 
 def is_local_name(host: str) -> bool:
-    """Return whether a name is not of the public DNS: a single label, or an ending reserved for local networks."""
+    """Return whether a name is a single label or has an ending of local networks."""
     labels = host.split(".")
     return len(labels) == 1 or labels[-1] in LOCAL_ENDS or ".".join(labels[-2:]) in LOCAL_ENDS
 
 
 def address_of(sockaddr: tuple[Any, ...]) -> Address:
-    """Return the address in an entry of `getaddrinfo`, without the zone of a link-local one."""
+    """Return the address in an entry of `getaddrinfo`, without a link-local zone."""
     return ip_address(str(sockaddr[0]).partition("%")[0])
 
 
@@ -121,7 +121,7 @@ def _host(name: str) -> str:
     if not NUMBER.fullmatch(name.rpartition(".")[2]):
         return name
     try:
-        return str(IPv4Address(socket.inet_aton(name)))  # 127.1, 0x7f000001, 2130706433: what resolvers make of a number
+        return str(IPv4Address(socket.inet_aton(name)))  # numbers as resolvers read them: 127.1, 0x7f000001, 2130706433
     except OSError:
         raise ValueError("its host is a number that is no IP address") from None
 

@@ -1,7 +1,7 @@
-"""Secrets of the environment: removed once they are read, and passed to child processes over a pipe.
+"""Secrets of the environment: removed after reading, and passed to children by pipe.
 
-A process's first environment stays readable as `/proc/<pid>/environ`, to every process of the same user, whatever is unset later: what is secret is
-overwritten where it stands.
+All processes of the same user can read a process's first environment as `/proc/<pid>/environ`, whatever is unset later, so secrets are overwritten in
+place.
 """
 
 import json
@@ -14,20 +14,20 @@ from typing import Any
 
 # The descriptor from which a child reads its secrets: a JSON object of variables.
 DESCRIPTOR = "GLOSSATOR_SECRETS_FD"
-# Variables of other programs that their libraries read when they need them: moved, not removed.
+# Variables of other programs, which their libraries read later: moved, not removed.
 FOREIGN = re.compile(r"(?i).*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL).*")
 
 
 def take_inherited() -> None:
-    """Put the secrets that the parent process passed into the environment, for the next reading of the settings."""
+    """Put the parent process's secrets into the environment, for the next reading of settings."""
     descriptor = os.environ.pop(DESCRIPTOR, "")
     if descriptor:
-        with open(int(descriptor), "rb") as pipe:  # noqa: PTH123 - a descriptor is no path
+        with open(int(descriptor), "rb") as pipe:  # noqa: PTH123 - a descriptor is not a path
             os.environ.update(json.loads(pipe.read()))
 
 
 def conceal(own: Iterable[str]) -> None:
-    """Remove our secrets from the environment, and move other programs' to where only this process sees them."""
+    """Remove our secrets from the environment; move other programs' to a private place."""
     names = {name.upper() for name in own}
     for name, value in list(os.environ.items()):
         if name.upper() in names:
@@ -39,7 +39,7 @@ def conceal(own: Iterable[str]) -> None:
 
 
 def start_child(command: Sequence[str], environment: Mapping[str, str], secrets: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a child process with additional variables; the secrets among them go over a pipe. `options` are those of `Popen`."""
+    """Start a child with additional variables, secrets by pipe, and `options` of `Popen`."""
     reading, writing = os.pipe()
     try:
         try:
@@ -57,14 +57,14 @@ def start_child(command: Sequence[str], environment: Mapping[str, str], secrets:
 
 
 def _send(descriptor: int, content: bytes) -> None:
-    """Write all of it to a pipe."""
+    """Write the whole content to a pipe."""
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
 
 
 def _overwrite(name: str) -> None:
-    """Overwrite a variable's value with zeroes where the C library has it: for first variables, what `/proc/<pid>/environ` shows."""
+    """Overwrite a variable's value with zeroes in the C library, as `/proc/<pid>/environ` shows it."""
     import ctypes
 
     library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""All configuration; the only reader of the environment."""
+"""All settings; only this module reads the environment."""
 
 import json
 import os
@@ -18,23 +18,23 @@ from interp.config.outgoing import EVERYWHERE, OutgoingPolicy
 from interp.config.secrets import conceal, take_inherited
 from interp.domain.errors import SettingsInvalidError
 
-# The variables whose values are kept from other processes.
+# The variables whose values are hidden from other processes.
 SECRETS = frozenset(f"GLOSSATOR_{name}" for name in ("LLM_API_KEY", "LLM_KEYS", "WEBHOOK_SECRET", "DATABASE_URL", "BROKER_URL", "ARTIFACT_OPTIONS"))
 PATH_SHOWN = 100
-# Models and dictionaries that come with the package.
+# Models and dictionaries of the package.
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 # The order of the bases is the reverse of the groups': pydantic takes the fields of the last base first.
 class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Workers, Server, Inputs, Storage, BaseSettings):
-    """Hold all settings. With nothing set, everything is in one folder and needs no server."""
+    """All settings; by default everything is in one folder and needs no server."""
 
     model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
-    if not TYPE_CHECKING:  # pydantic's plugin knows the fields; this only changes what a failure looks like
+    if not TYPE_CHECKING:  # pydantic's plugin knows the fields; this only changes the error
 
         def __init__(self, **values: Any) -> None:
-            """Read the environment. Raises SettingsInvalidError, which names the variable, what is wrong with it, and the cure."""
+            """Read the environment; raises SettingsInvalidError with variable, fault and cure."""
             check_names(os.environ, set(type(self).model_fields), sys.stderr)
             try:
                 super().__init__(**values)
@@ -53,44 +53,44 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         }
 
     def __hash__(self) -> int:
-        """Hash by two fields: settings key caches, and a dict among them cannot be hashed."""
+        """Hash two fields, since a dict of the settings is not hashable; caches need it."""
         return hash((self.database_url, self.broker_url))
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the broker is a folder of this machine."""
+        """Return whether the broker is a local folder."""
         return self.broker_url.startswith("filesystem://")
 
     @property
     def is_alone(self) -> bool:
-        """Whether the home allows one server alone: its database or broker is files of this machine."""
+        """Return whether only one server may use the home, since it has local files."""
         return self.is_embedded or self.database_url.startswith("sqlite")
 
     @property
     def broker_folder(self) -> Path:
-        """The folder of a `filesystem://` broker."""
+        """Return the folder of a `filesystem://` broker."""
         return Path(self.broker_url.removeprefix("filesystem://"))
 
     @property
     def allowed_roots(self) -> tuple[Path, ...]:
-        """The folders whose files jobs may name: as set, else what a service of one's own machine needs, else none."""
+        """Return the folders of jobs' files: as set, or a local service's, or none."""
         if self.roots is not None:
             return self.roots
         if not (self.is_embedded and is_loopback(self.host)):
             return ()
         here = Path.cwd()
-        # Started in the root of the file system, everything would be below.
+        # A service started in the root of the file system would allow all files.
         own = () if here == Path(here.anchor) else (here,)
         return (*own, EXAMPLES, Path(sysconfig.get_paths()["stdlib"]))
 
     @property
     def own_folders(self) -> tuple[Path, ...]:
-        """The home, and the folder of a database that is a file elsewhere."""
+        """Return the home, and the folder of a database file elsewhere."""
         return (self.home, *{file.parent for file in self._database_files[:1]} - {self.home})
 
     @property
     def own_paths(self) -> tuple[Path, ...]:
-        """The service's own folders and files: database, broker and artifacts of this machine."""
+        """Return the service's own local folders and files: database, broker and artifacts."""
         folders = [self.broker_folder] if self.is_embedded else []
         if self.artifacts_url.startswith("file://"):
             folders.append(Path(self.artifacts_url.removeprefix("file://")))
@@ -102,25 +102,25 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         return tuple(Path(database + ending) for ending in ("", "-wal", "-shm", "-journal")) if database.strip(":") else ()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that give a child process these same settings."""
+        """Return the variables that give a child process the same settings."""
         values = {name: getattr(self, name) for name in type(self).model_fields} | {"roots": self.allowed_roots}
         return {variable_of(name): _plain(value) for name, value in values.items() if value is not None}
 
     def secret_environment(self) -> dict[str, str]:
-        """Return the secrets of `environment`: keys, and URLs that may hold passwords."""
+        """Return the secrets of `environment`: keys, and URLs that may have passwords."""
         return {name: value for name, value in self.environment().items() if name in SECRETS}
 
     def llm_guard(self) -> OutgoingPolicy:
-        """Return the policy for endpoints of models: those that these settings name."""
+        """Return the policy for models' endpoints: those in these settings."""
         return OutgoingPolicy.of([self.llm_base_url, *self.llm_keys, *self.llm_endpoints], self.allowed_private_networks)
 
     def webhook_guard(self) -> OutgoingPolicy:
-        """Return the policy for webhooks: listed receivers where there are any, else all."""
+        """Return the policy for webhooks: the listed receivers, or all without a list."""
         networks = EVERYWHERE if self.webhook_allow_private_networks else self.allowed_private_networks
         return OutgoingPolicy.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
 
     def key_of(self, base_url: str) -> str:
-        """Return the key of an endpoint, empty for one without."""
+        """Return the key of an endpoint, or an empty text."""
         if base_url.rstrip("/") == self.llm_base_url.rstrip("/"):
             return self.llm_api_key.get_secret_value()
         keys = {url.rstrip("/"): key for url, key in self.llm_keys.items()}
@@ -128,7 +128,7 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address to listen on is of this machine alone."""
+    """Return whether only this machine can reach an address to listen on."""
     if host == "localhost":
         return True
     try:
@@ -138,9 +138,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _invalid(error: ValidationError | SettingsError) -> SettingsInvalidError:
-    """Return the error that says what is wrong, by variable, without the value of a secret."""
+    """Return the error with each variable's fault, without values of secrets."""
     if isinstance(error, SettingsError):
-        # pydantic-settings names the field between quotation marks, and nothing else of use.
+        # pydantic-settings names only the field, between quotation marks.
         field = str(error).split('"')[1] if '"' in str(error) else ""
         wrong = [f"{variable_of(field)}: its value is no JSON."]
         return SettingsInvalidError("The settings cannot be read.", why=" ".join(wrong), cure='Write a JSON object: {"https://host/v1": "key"}.')
@@ -151,19 +151,19 @@ def _invalid(error: ValidationError | SettingsError) -> SettingsInvalidError:
 
 
 def _plain(value: Any) -> str:
-    """A value as its variable has it."""
+    """Return a value in its variable's form."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return json.dumps(value, default=_plain) if isinstance(value, dict | tuple) else str(value)
 
 
 def _url_of(place: str) -> str:
-    """Return a URL as it is, and a path as a file URL."""
+    """Return a URL unchanged, and a path as a file URL."""
     return place if "://" in place else f"file://{_resolved(place)}"
 
 
 def _resolved(place: str) -> Path:
-    """Return the absolute path. Raises ValueError for one that cannot be resolved: an unknown user, a circle of links, a name too long."""
+    """Return the absolute path; raises ValueError for unknown users, circular links and long names."""
     try:
         found = Path(place).expanduser().resolve()
         found.exists()
@@ -181,7 +181,7 @@ def settings() -> Settings:
 
 
 def take_settings(**values: Any) -> Settings:
-    """Return settings of the environment and of the parent process, and remove the secrets from the environment."""
+    """Return settings of environment and parent process, and remove their secrets from the environment."""
     take_inherited()
     found = Settings(**values)
     conceal({*SECRETS, "OPENAI_API_KEY"})
