@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Import without garbage collection, which visits modules that stay again and again: a tenth of PyTorch's import time."""
+    """Import without garbage collection, which takes a tenth of PyTorch's import time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

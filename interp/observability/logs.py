@@ -1,6 +1,6 @@
-"""The log on standard error: one line per event, with the ids of its request, job and chunk.
+"""Log on standard error: one line per event, with ids of request, job and chunk.
 
-`get_logger` returns structlog's loggers; those of the standard library, and so of every library, use the same handler. `bound` binds ids for a
+`get_logger` returns structlog's loggers; the standard library's loggers, and so those of all libraries, use the same handler. `bound` binds ids for a
 block, and for threads and event loops that are given its context.
 """
 
@@ -22,11 +22,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from interp.config.settings import Settings
 from interp.domain.cleaning import lines, visible
 
-# Packages whose lines below a warning are written. Libraries log a line per call at `info`, and headers and whole requests at `debug`.
+# Packages whose lines below a warning are written. Libraries log a line per call at `info`, and headers and requests at `debug`.
 OURS = ("api", "interp", "migrations", "workers")
 HIDDEN = "***"
 SECRET_NAMES = re.compile(r"key|secret|token|password", re.IGNORECASE)
-# Secrets by their form: credentials in headers, passwords in URLs (between `://user:` and `@`, not the port of `://host:8000/`), usual keys.
+# Forms of secrets: credentials in headers, passwords in URLs (between `://user:` and `@`, not the port of `://host:8000/`), usual keys.
 SECRETS = re.compile(
     r"(?i)(?P<before>\b(?:bearer|basic)\s+)[^\s@\"',;]+"
     r"|(?P<url>://[^\s/:@\[]*:)(?!\d{1,5}(?:[/?#]|$))(?:[^\s/\"',;]*|[^\s@\"',;]*)(?P<after>@)"
@@ -34,10 +34,10 @@ SECRETS = re.compile(
 )
 SEVERAL_LINES = ("exception", "stack")
 INDENT = "  "
-# Shorter secrets would remove ordinary words from the log.
+# Removing shorter secrets would remove ordinary words from the log.
 MIN_SECRET_LENGTH = 6
 
-# Values of structlog's loggers are the records' `extra`: a program that sets up no log of its own gets plain lines from `logging`.
+# Values of structlog's loggers are the records' `extra`: a program without its own log gets plain lines from `logging`.
 structlog.configure(
     processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
     wrapper_class=structlog.stdlib.BoundLogger,
@@ -47,18 +47,18 @@ structlog.configure(
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """Return a logger whose methods take an event and its values: `log.info("call", model=..., seconds=...)`."""
+    """Return a logger of events and values: `log.info("call", model=..., seconds=...)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 def bound(**ids: object) -> AbstractContextManager[object]:
-    """Bind these values to every line that is written inside."""
+    """Bind these values to all lines written inside."""
     return structlog.contextvars.bound_contextvars(**ids)
 
 
 def configure(settings: Settings, name: str | None = None, stream: TextIO | None = None) -> None:
-    """Set up this process's log. `name` is the worker's, and a value of each of its lines."""
+    """Set up this process's log; each line has the worker's `name`."""
     target = stream or sys.stderr
     handler = logging.StreamHandler(target)
     handler.setFormatter(_formatter(settings, name, target.isatty()))
@@ -81,7 +81,7 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Tra
 
 
 def _is_logged(record: logging.LogRecord) -> bool:
-    """Return whether a record is ours or a warning, whatever level a library gave its own loggers (uvicorn, alembic)."""
+    """Return whether a record is ours or a warning, whatever its library's levels."""
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OURS
 
 
@@ -106,7 +106,7 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
             named,
             _with_trace,
         ],
-        # Python's own tracebacks, not rich's: those print local variables, keys among them.
+        # Python's own tracebacks, since rich's print local variables, including keys.
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
@@ -119,7 +119,7 @@ def _formatter(settings: Settings, name: str | None, colours: bool) -> logging.F
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Remove control characters from a line for people, before it is coloured.
 
-    Values of several lines are indented, so that none of them looks like a line of the log.
+    Values of several lines are indented, so that none looks like a line of the log.
     """
     for name, value in event.items():
         if name in SEVERAL_LINES and isinstance(value, str):
@@ -130,7 +130,7 @@ def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
-    """Return every secret of the settings, each also as JSON writes it."""
+    """Return all secrets of the settings, each also in its JSON form."""
     signing = settings.webhook_secret.get_secret_value()
     found = [settings.llm_api_key.get_secret_value(), signing, signing.removeprefix("whsec_")]
     found += [key.get_secret_value() for key in settings.llm_keys.values()]
@@ -150,7 +150,7 @@ def _secret_values(options: dict[str, Any]) -> Iterator[str]:
 
 
 class _HideSecrets:
-    """Remove secrets from the finished line, with its traceback and messages of libraries."""
+    """Remove secrets from the finished line, with its traceback and libraries' messages."""
 
     def __init__(self, secrets: frozenset[str]) -> None:
         known = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))

@@ -1,8 +1,8 @@
-"""OpenTelemetry spans: a request, the chunks of its job, and their calls to language models, in one trace.
+"""OpenTelemetry spans of requests, chunks of their jobs, and calls to language models.
 
-A job keeps the W3C trace context of its submission in its row, and workers begin there: a notification that is lost or doubled takes no span with it.
-Without a collector (`GLOSSATOR_OTEL_ENDPOINT`) or without the extra `otel` all of this does nothing. Samplers, headers and the like are
-OpenTelemetry's own variables: `OTEL_TRACES_SAMPLER=parentbased_traceidratio` keeps or drops whole jobs.
+All spans of a request and its job are one trace. A job's row stores the W3C trace context of its submission, and workers begin there: a notification
+that is lost or doubled loses no span. Without a collector (`GLOSSATOR_OTEL_ENDPOINT`) or the extra `otel` all of this does nothing. Samplers and
+headers are set by OpenTelemetry's variables: `OTEL_TRACES_SAMPLER=parentbased_traceidratio` keeps or drops whole jobs.
 """
 
 import atexit
@@ -32,7 +32,7 @@ _tracer = trace.get_tracer("glossator")
 
 
 def configure(settings: Settings, service: str, name: str) -> bool:
-    """Send this process's spans to the collector of the settings, if any; return whether there is one. `service`: api, gpu, llm or upkeep."""
+    """Send this process's spans to the settings' collector, and return whether there is one."""
     if not settings.otel_endpoint:
         return False
     try:
@@ -60,7 +60,7 @@ def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
         ending.wait()
         send()
 
-    # Started now: an interpreter that exits starts no thread.
+    # Started now, since an exiting interpreter starts no thread.
     sender = threading.Thread(target=wait_and_send, name="last-spans", daemon=True)
     sender.start()
 
@@ -72,7 +72,7 @@ def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
 
 
 def instrument(app: "FastAPI") -> None:
-    """Record a span per request, but for the endpoints that orchestrators poll."""
+    """Record a span per request, except for the endpoints that orchestrators poll."""
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -81,7 +81,7 @@ def instrument(app: "FastAPI") -> None:
 
 
 def traceparent() -> str | None:
-    """Return the current trace context as its W3C header; None outside any trace."""
+    """Return the current trace context as its W3C header; None outside a trace."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
     return carrier.get(HEADER)
@@ -102,7 +102,7 @@ def within(parent: str | None) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
-    """Record a span of the block. Of an error only its type is recorded: messages may quote what no collector should have."""
+    """Record a span of the block; error messages stay out, since they may be confidential."""
     with _tracer.start_as_current_span(name, attributes=attributes, kind=kind, record_exception=False, set_status_on_exception=False) as current:
         try:
             yield current
@@ -113,6 +113,6 @@ def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.I
 
 
 def question(operation: str, model: str, server: str) -> AbstractContextManager[Span]:
-    """Record a call to a language model by OpenTelemetry's conventions. `operation`: chat, embeddings or completions."""
+    """Record a call to a language model (chat, embeddings or completions) by OpenTelemetry's conventions."""
     attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, "server.address": server}
     return span(f"{operation} {model}", attributes, SpanKind.CLIENT)
