@@ -44,7 +44,7 @@ def partial_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> i
 
 
 def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
-    """Estimate, generously, the bytes that a collection takes beside subject and dictionary.
+    """Estimate, generously, the bytes of a collection without subject and dictionary.
 
     They are reservoirs and their results, counts, the encoder's copy of its weights (with the neighbours that near misses need, which may all be
     other features), and the temporaries of a batch of windows.

@@ -52,7 +52,7 @@ class PartialHeader:
 
 
 def save(store: Store, name: str, partial: Partial) -> None:
-    """Write partial evidence to the store atomically. Raises DiskFull."""
+    """Write partial evidence to the store atomically; raises DiskFull."""
     store.put(name, lambda path: _write(path, len(partial), [partial]))
 
 
@@ -79,7 +79,7 @@ def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable
 
 
 def read_header(store: Store, name: str) -> PartialHeader:
-    """Read the header of a file. Raises ArtifactMissing, BlobCorrupt."""
+    """Read the header of a file; raises ArtifactMissing and BlobCorrupt."""
     (head,) = store.read(name, [(0, HEAD)])
     try:
         (length,) = struct.unpack_from("<Q", head)

@@ -159,7 +159,7 @@ class LeaseLostError(GlossatorError, code="lease-lost", title="The lease is gone
 
 
 class WorkInterruptedError(GlossatorError, code="interrupted", title="Work was interrupted"):
-    """The lease is gone or the job was cancelled; never shown to users."""
+    """Work whose lease is lost or whose job was cancelled; never shown to users."""
 
 
 class ServerUnreachableError(GlossatorError, code="server-unreachable", status=503, title="No server answers", exit_status=2): ...

@@ -27,7 +27,7 @@ class ContextKind(IntEnum):
 
 ACTIVE_KINDS = (ContextKind.TOP, ContextKind.UNIFORM, ContextKind.WEIGHTED)
 
-# Edges of each feature's histogram, fixed so that histograms of any two runs add up. 4 bins per octave from 2^-10 to 2^14;
+# Edges of each feature's histogram, fixed so that histograms of two runs can be added. 4 bins per octave from 2^-10 to 2^14;
 # activations outside fall into the first and last bin. float64 [HISTOGRAM_BINS + 1].
 HISTOGRAM_BINS = 96
 HISTOGRAM_EDGES: NDArray[np.float64] = 2.0 ** (np.arange(HISTOGRAM_BINS + 1) / 4 - 10)
@@ -177,7 +177,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class FeatureEvidence:
-    """The evidence of one feature. `histogram`: int64 [HISTOGRAM_BINS], active tokens by activation."""
+    """Evidence of one feature; `histogram` int64 [HISTOGRAM_BINS] has active tokens by activation."""
 
     feature: int
     statistics: Statistics

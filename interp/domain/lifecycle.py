@@ -73,7 +73,7 @@ CHUNK_MOVES: dict[ChunkStatus, frozenset[ChunkStatus]] = {
     ChunkStatus.WAITING: frozenset({ChunkStatus.READY, ChunkStatus.CANCELLED}),
     ChunkStatus.READY: frozenset({ChunkStatus.LEASED, ChunkStatus.CANCELLED}),
     ChunkStatus.LEASED: frozenset({ChunkStatus.READY, ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED}),
-    # Opened again with their job (`store.retrying`).
+    # Reopened with their job (`store.retrying`).
     ChunkStatus.DONE: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
     ChunkStatus.FAILED: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),
     ChunkStatus.CANCELLED: frozenset({ChunkStatus.WAITING, ChunkStatus.READY}),

@@ -30,11 +30,11 @@ LONGEST_NAME, LONGEST_WORD = 64, 255
 DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
 # More than any corpus or budget has; sums stay within the databases' integers.
 MOST_TOKENS = 10**15
-# Amounts are kept in millionths of a millionth of a dollar, in 64 bits.
+# Amounts are stored in millionths of a millionth of a dollar, in 64 bits.
 MOST_USD = 9e6
 # Per million tokens: ten times the price of the most expensive model.
 MOST_PRICE = 1e4
-# Bytes of JSON of the additional fields of a request body, which are sent with every prompt.
+# Bytes of JSON of the additional fields of a request body, which are sent with each prompt.
 MOST_EXTRA = 64 * 1024
 MOST_PARTS = 32
 

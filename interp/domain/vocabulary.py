@@ -39,7 +39,7 @@ class Vocabulary:
         pending = b""
         for token in ids:
             found = pending + self.tokens[token]
-            try:  # nearly every token is whole characters
+            try:  # nearly all tokens are whole characters
                 text, pending = found.decode("utf-8"), b""
             except UnicodeDecodeError:
                 text, pending = _decode_prefix(found)

@@ -24,7 +24,7 @@ class ResolvedUrl:
 def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
     """Resolve the host; raises WebhookRefused, or OSError for a host without an address.
 
-    It blocks as long as the resolver takes. WebhookRefused is for URLs that are invalid or not listed, and hosts with any forbidden address.
+    The call blocks for as long as the resolver does. WebhookRefused is for URLs that are invalid or not listed, and hosts with any forbidden address.
     """
     link, parsed, reach = _read(url, guard)
     found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)

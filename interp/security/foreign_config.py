@@ -16,7 +16,7 @@ Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class FirstError(FailFast):
-    """FailFast, hashable for unions; it reports one error of a million."""
+    """FailFast for unions, which need hashing; a million wrong values give one error."""
 
     __hash__ = object.__hash__
 

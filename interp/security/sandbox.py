@@ -1,7 +1,7 @@
 """Tasks on untrusted files, in child processes with limits on memory and time.
 
 `interp.security.sandbox_server` forks these processes; requests and answers are JSON. The kernel ends a process that exceeds a limit; the server ends
-one whose client has gone.
+one whose client has ended.
 """
 
 import atexit

@@ -83,7 +83,7 @@ def _serve(asked: socket.socket, woken: int, later: list[str]) -> None:
 
 
 def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> bool:
-    """Start a child for one request; return False when the client has gone."""
+    """Start a child for one request; return False when the client has ended."""
     request, descriptors, _flags, _address = socket.recv_fds(asked, REQUEST.size, DESCRIPTORS)
     if len(request) != REQUEST.size or len(descriptors) != DESCRIPTORS:
         return False

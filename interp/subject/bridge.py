@@ -59,7 +59,7 @@ class BridgeSubject(OpenedSubject):
 
 
 def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
-    """Open the model on its device. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+    """Open the model on its device; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing."""
     plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

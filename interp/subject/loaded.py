@@ -45,7 +45,7 @@ class SubjectPlan:
 
     @classmethod
     def of(cls, spec: SubjectSpec, hook_point: str) -> "SubjectPlan":
-        """Read config and tokenizer. Raises SubjectError, HookPointUnknown, TokenizerMismatch, FileMissing."""
+        """Read config and tokenizer; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing."""
         config = read_config(spec)
         shape = ModelShape.from_config(config)
         point = hooks.parse(hook_point, shape)

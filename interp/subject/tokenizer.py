@@ -63,7 +63,7 @@ def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = Non
 
 
 def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
-    """Read tokenizer.json. Raises FileMissing, TokenizerMismatch."""
+    """Read tokenizer.json; raises FileMissing and TokenizerMismatch."""
     return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatchError, TOKENIZER), f"{spec.model}: tokenizer.json")
 
 
