@@ -1,4 +1,4 @@
-"""The command line."""
+"""Define the command line application and its entry point."""
 
 import sys
 from typing import Annotated
@@ -12,7 +12,7 @@ app = typer.Typer(name="glossator", cls=Group, no_args_is_help=True, rich_markup
 
 def _version(wanted: bool) -> None:
     if wanted:
-        # Reads the installed packages' metadata: no other command waits for that.
+        # Imported here: it reads the installed packages' metadata, which other commands do not need.
         from importlib.metadata import version
 
         typer.echo(f"glossator {version('glossator')}")
@@ -27,11 +27,11 @@ def glossator(
 
 
 def main() -> None:
-    """The entry point. Errors of the user's or of a server's are printed with their cure, and end with status 1; those of the installation with 2."""
+    """Run the command line; exit 1 for errors of users or servers, 2 for installation errors."""
     try:
         app()
     except Exception as error:
-        # Only where something went wrong: `--help` loads nothing.
+        # Imported only after an error, so that `--help` stays fast.
         from api.cli import failures
         from api.cli.output.console import print_error, print_traceback
 

@@ -1,4 +1,4 @@
-"""Checks of `glossator doctor`, one function each. They change nothing, except for a file that is written to a bucket and removed again."""
+"""Checks of `glossator doctor`, one function each; the bucket check removes what it writes."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ NAMES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check. `cure` is empty where all is well."""
+    """The result of one check; `cure` is empty if all is well."""
 
     name: str
     well: bool
@@ -58,7 +58,7 @@ def versions(_found: Settings) -> list[Finding]:
 
 
 def home(found: Settings) -> list[Finding]:
-    """Check the service's folder, and name the process that serves it."""
+    """Check the service's folder, and name the process that uses it."""
     if not found.is_alone:
         return [Finding("home", True, f"{found.home}; the database and the broker are servers")]
     try:
@@ -74,7 +74,7 @@ def home(found: Settings) -> list[Finding]:
 
 
 def address(found: Settings) -> list[Finding]:
-    """Check where a server would listen, and whether other machines reach it unintended."""
+    """Check the listening address, and whether other machines reach it unintentionally."""
     if is_loopback(found.host):
         return [Finding("address", True, f"{found.host}:{found.port}, which only this machine reaches")]
     if found.i_know_there_is_no_login:
@@ -112,7 +112,7 @@ def broker(found: Settings) -> list[Finding]:
 
 
 def workers(found: Settings) -> list[Finding]:
-    """Check that each queue has a live worker. Before the first start there is no database, and none is needed."""
+    """Check that each queue has a live worker; none is needed before the first start."""
     if _is_unmade(found):
         return [Finding("workers", True, "none yet; `glossator serve` starts them")]
     figures = _figures(found)
@@ -135,7 +135,7 @@ def workers(found: Settings) -> list[Finding]:
 
 
 def endpoints(found: Settings) -> list[Finding]:
-    """Check every endpoint that has a key, and the server's own if it is set."""
+    """Check every endpoint with a key, and the server's own if it is set."""
     asked = [found.llm_base_url] if found.llm_api_key.get_secret_value() or "llm_base_url" in found.model_fields_set else []
     asked += [url for url in found.llm_keys if url.rstrip("/") != found.llm_base_url.rstrip("/")]
     if not asked:
@@ -144,7 +144,7 @@ def endpoints(found: Settings) -> list[Finding]:
 
 
 def _endpoint(found: Settings, base_url: str) -> Finding:
-    # Imported here: the SDK behind it takes a second.
+    # Imported here: its SDK takes a second to import.
     from interp.llm.cache_key import shown_url
     from interp.llm.probe import models_now
 
@@ -185,7 +185,7 @@ def space(found: Settings) -> list[Finding]:
 
 
 def models(found: Settings) -> list[Finding]:
-    """Import the model packages in another process, because this one must not load torch. Not needed where workers run elsewhere."""
+    """Import the model packages in another process (not torch in this one), if needed here."""
     if not found.is_embedded and not any(map(find_spec, MODELS)):
         return [Finding("models", True, f"not installed here: what runs gpu workers needs {', '.join(MODELS)}")]
     code = f"import {', '.join(MODELS)}; print('cuda' if torch.cuda.is_available() else 'cpu')"
@@ -201,7 +201,7 @@ def models(found: Settings) -> list[Finding]:
 
 
 def _is_unmade(found: Settings) -> bool:
-    """Return whether the database is a file that does not exist yet: a check must not create it."""
+    """Return whether the database is a missing file, which a check must not create."""
     url = make_url(found.database_url)
     return url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database))  # noqa: PTH110 - a folder may be shut
 
@@ -226,7 +226,7 @@ def finding_of(error: GlossatorError, name: str) -> Finding:
 
 
 def run(check: Check, found: Settings) -> list[Finding]:
-    """Return what one check finds. A fault of the installation that stops the check is a finding, too."""
+    """Return the findings of one check, including an installation fault that stops it."""
     try:
         return check(found)
     except Exception as error:

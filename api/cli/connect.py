@@ -1,4 +1,4 @@
-"""What a command reads from: the server in GLOSSATOR_API_URL, else the one on the default port, else the local database in this process."""
+"""Connect a command to GLOSSATOR_API_URL, the default port's server, or the local database."""
 
 import gc
 import socket
@@ -23,7 +23,7 @@ CONNECT_SECONDS = 3.0
 
 @contextmanager
 def reader() -> Iterator["Reader"]:
-    """Yield what a command reads from. Raises ServerUnreachableError when there is neither a server nor a local database."""
+    """Yield a server's client or local database; raises ServerUnreachableError without either."""
     found = settings()
     client = _server(found)
     if client is not None:
@@ -44,7 +44,7 @@ def reader() -> Iterator["Reader"]:
         from interp.store.db.engine import make_engine
 
     engine = make_engine(found.database_url)
-    # Imported modules stay: the garbage collector need not walk over them.
+    # Imported modules stay, so the garbage collector need not scan them.
     gc.freeze()
     try:
         revision.check(engine)
@@ -55,7 +55,7 @@ def reader() -> Iterator["Reader"]:
 
 @contextmanager
 def server() -> Iterator["Client"]:
-    """Yield a client for a command that changes something. Raises ServerUnreachableError, which names the cure."""
+    """Yield a client for a command that changes something. Raises ServerUnreachableError."""
     found = settings()
     client = _server(found)
     if client is None:
@@ -69,8 +69,8 @@ def server() -> Iterator["Client"]:
 
 
 def _server(found: Settings) -> "Client | None":
-    """Return the server in GLOSSATOR_API_URL, whether it answers or not; else the one on the default port if it answers."""
-    # Without a server there is no need to import httpx.
+    """Return a client of GLOSSATOR_API_URL, else of the default port if it answers."""
+    # Without a server httpx is not imported.
     if not found.api_url and not _listens(found):
         return None
     from glossator import Client
@@ -85,7 +85,7 @@ def _server(found: Settings) -> "Client | None":
 
 
 def _listens(found: Settings) -> bool:
-    """Return whether any program listens where the server would."""
+    """Return whether any program listens on the server's address."""
     try:
         socket.create_connection((_default_host(found), found.port), CONNECT_SECONDS).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""Errors of a command that the user or the server's operator can fix, with a cure. All others are defects, and keep their traceback."""
+"""Convert errors that users or operators can fix; others are defects, with a traceback."""
 
 import sys
 
@@ -8,7 +8,7 @@ from interp.files.atomic import is_full
 
 
 class RefusedError(GlossatorError, code="refused", title="The server refused"):
-    """The server refused what a command asked of it."""
+    """The server refused the command's request."""
 
 
 class FileUnusableError(GlossatorError, code="file-unusable", title="A file cannot be used"):
@@ -29,7 +29,7 @@ def known(error: Exception) -> GlossatorError | None:
 
 
 def _of_client(error: Exception) -> GlossatorError | None:
-    """Return an error of the client library, if this process has loaded it, as one of the service's."""
+    """Convert an error of the client library, if this process has loaded it."""
     if "glossator" not in sys.modules:
         return None
     from glossator import ApiError, ClientError, UnreachableError
@@ -45,7 +45,7 @@ def _of_client(error: Exception) -> GlossatorError | None:
 
 
 def _of_database(error: Exception) -> GlossatorError | None:
-    """Return an error of SQLAlchemy or Alembic, if this process has loaded them."""
+    """Convert an error of SQLAlchemy or Alembic, if this process has loaded them."""
     if "sqlalchemy" not in sys.modules:
         return None
     from alembic.util import CommandError

@@ -1,4 +1,4 @@
-"""Reads of the local database in this process, without FastAPI and without HTTP: through the functions that the routes call."""
+"""Read the local database in this process through the routes' functions, without FastAPI and HTTP."""
 
 import json
 import logging
@@ -26,20 +26,20 @@ Arguments = TypeVar("Arguments", bound=BaseModel)
 
 
 class FeatureOfRun(BaseModel):
-    """A feature's index, and a run as a user names it."""
+    """A feature's index, and a run by its user-visible name."""
 
     index: FeatureIndex
     run: str | None = Field(default=None, min_length=1, max_length=400)
 
 
 class Local:
-    """The reading methods of `glossator.Client` on the database of `settings`. Modules of a resource are imported when it is read."""
+    """`glossator.Client`'s reading methods on the local database; each imports what it needs."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
-        """Return what the job would ask of its language models. Nothing is stored."""
+        """Return the estimate of a job's language model calls; stores nothing."""
         from api.jobs import admission
         from interp.domain.spec import JobSpec
 
@@ -128,7 +128,7 @@ class Local:
             return _body(answer(session))
 
     def _pages(self, page: Callable[[Session, str | None, int], BaseModel], limit: int | None) -> Iterator[Body]:
-        """Yield the rows of a listing, or the first `limit` of them."""
+        """Yield all rows of a listing, or the first `limit` rows."""
         cursor: str | None = None
         while limit is None or limit > 0:
             size = MAX_LIMIT if limit is None else min(MAX_LIMIT, limit)
@@ -144,13 +144,13 @@ class Local:
 
 
 def _body(answer: BaseModel) -> Body:
-    """Return the answer as a client of the API would read it."""
+    """Return the answer as JSON content, as the API's client returns it."""
     found: Body = json.loads(answer.model_dump_json())
     return found
 
 
 def _validated(kind: type[Arguments], **given: Any) -> Arguments:
-    """Return the arguments that are not None, validated as the API validates them. Raises InputError."""
+    """Return the arguments that are not None, validated as by the API. Raises InputError."""
     try:
         return kind.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

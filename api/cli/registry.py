@@ -1,4 +1,4 @@
-"""Commands by name. The module of a command is imported when the command runs, so that `--help` is quick."""
+"""Register commands by name; each is imported when it runs, for a fast `--help`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from interp.observability.import_time import without_collecting
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Where a command is (`module:function`, or `module:typer`), and its summary: the first sentence of its docstring."""
+    """A command's import path (`module:function` or `module:typer`), and its docstring's first sentence."""
 
     target: str
     summary: str
@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, Command] = {
 
 
 class ImportedOnUse(Mapping[str, Any]):
-    """Commands by name. Looking one up imports its module."""
+    """A mapping of commands by name that imports a command's module at look-up."""
 
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self._commands = commands
@@ -72,17 +72,16 @@ class ImportedOnUse(Mapping[str, Any]):
 
 
 class Group(TyperGroup):
-    """The group of all commands. Its help is made of summaries alone."""
+    """The group of all commands, whose help consists of summaries."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = ImportedOnUse(COMMANDS)  # type: ignore[assignment]
 
     def list_commands(self, _ctx: Any) -> list[str]:
-        """The names, in the registry's order."""
+        """Return the names in the registry's order."""
         return list(COMMANDS)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
-        """A line per command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])

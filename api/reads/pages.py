@@ -33,7 +33,7 @@ def build(
 def _shown(
     rows: Sequence[Row], answers: Callable[[Sequence[Row]], Sequence[Item]], name: Callable[[Row], object]
 ) -> tuple[list[Item], list[UnreadableRow]]:
-    """Return the answers of the rows, and unreadable rows, found one by one after an error."""
+    """Return answers and unreadable rows; rows are read one by one after an error."""
     try:
         return list(answers(rows)), []
     except BROKEN:

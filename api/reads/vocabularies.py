@@ -11,7 +11,7 @@ VOCABULARIES = 8
 
 
 class Vocabularies:
-    """A cache of the last vocabularies by subject id, a digest; entries do not become stale."""
+    """A cache of the last vocabularies by subject id, a digest; entries never become stale."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Vocabulary] = OrderedDict()

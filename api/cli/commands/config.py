@@ -1,4 +1,4 @@
-"""`glossator config`: every setting by group, with its value, its unit and where the value comes from."""
+"""`glossator config`: print every setting by group, with value, unit and source."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """One setting as it is printed. `value` holds no secret; `source` is environment or default."""
+    """A printed setting; `value` holds no secret, `source` is environment or default."""
 
     group: str
     variable: str
@@ -56,7 +56,7 @@ def _shown(found: Settings, group: type[BaseModel], name: str, field: FieldInfo,
 
 
 def _value(found: Settings, name: str) -> Any:
-    """The value as JSON has it, without passwords and keys."""
+    """Return the value for JSON, without passwords and keys."""
     value = getattr(found, name)
     if name == "roots":
         return [str(root) for root in found.allowed_roots]

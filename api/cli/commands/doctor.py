@@ -1,4 +1,4 @@
-"""`glossator doctor`: checks of an installation."""
+"""`glossator doctor`: check an installation."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`glossator export`: explanations with their scores, as JSONL or CSV."""
+"""`glossator export`: write explanations with their scores as JSONL or CSV."""
 
 import csv
 import io
@@ -75,7 +75,9 @@ def export(
     explainer: Annotated[str | None, typer.Option(help="Only explanations of this explainer.")] = None,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
 ) -> None:
-    """Write every explanation of one run of a dictionary with its scores: one JSON object per explanation, or one CSV row per score."""
+    """Write every explanation of one run of a dictionary with its scores:
+    one JSON object per explanation, or one CSV row per score.
+    """
     form = form or _form_of(output)
     with connect.reader() as client, _sink(output) as sink:
         rows = client.list_explanations(dictionary=dictionary_name(dictionary), explainer=explainer, run=run)
@@ -106,7 +108,7 @@ WRITERS = {Form.JSONL: _write_jsonl, Form.CSV: _write_csv}
 
 
 def flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row of CSV per score of an explanation; one without figures where it has none."""
+    """Yield a CSV row per score of an explanation; without scores one row without figures."""
     common = {name: row[name] for name in OF_EXPLANATIONS}
     if not row["scores"]:
         yield common
@@ -136,7 +138,7 @@ def _form_of(output: Path | None) -> Form:
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[IO[str]]:
-    """Open standard output, or a file that gets its name only when it is complete."""
+    """Open standard output, or a file that is renamed to its name when complete."""
     if output is None:
         yield sys.stdout
         return

@@ -1,4 +1,4 @@
-"""`glossator features` and `glossator feature`."""
+"""`glossator features` and `glossator feature`: list features, show one feature."""
 
 import io
 import re
@@ -99,7 +99,7 @@ def features(
 
 
 def _table(found: list[dict[str, Any]]) -> tuple[list[TableColumn], list[list[Cell]]]:
-    """Columns and rows; without the firing levels where all features fire above 0."""
+    """Return columns and rows, without firing levels if all are 0."""
     is_told = any(item["firing_level"] for item in found)
     kept = [place for place, column in enumerate(LISTED) if is_told or column.name != LEVEL]
     return [LISTED[place] for place in kept], [[row[place] for place in kept] for row in map(_row, found)]
@@ -141,14 +141,14 @@ def feature(
     canvas = Terminal(record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor", width=SVG_WIDTH)
     _print_feature(canvas, found, contexts, split)
     picture = canvas.export_svg(title=f"glossator feature {reference}")
-    # Rich names fonts on another server; a picture should call nowhere, and any monospaced font will do.
+    # Rich links fonts on another server. A picture should load nothing, and any monospaced font will do.
     with writing(svg) as file:
         file.write(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL).encode())
     say(f"saved {svg}")
 
 
 def parse_reference(reference: str) -> tuple[str, int]:
-    """`pystdlib@1-res:123` or `pystdlib/1-res/123` as the dictionary's name and the index."""
+    """Return name and index of `pystdlib@1-res:123` or `pystdlib/1-res/123`; raises InputError."""
     match = REFERENCE.match(reference)
     if match is None:
         raise InputError(f"{reference!r} names no feature.", cure="Write pystdlib@1-res:123 or pystdlib/1-res/123.")
@@ -156,12 +156,12 @@ def parse_reference(reference: str) -> tuple[str, int]:
 
 
 def dictionary_name(reference: str) -> str:
-    """`pystdlib/1-res` as `pystdlib@1-res`; anything else as it is."""
+    """Return `pystdlib@1-res` for `pystdlib/1-res`; other references as they are."""
     return reference.replace("/", "@", 1) if "@" not in reference else reference
 
 
 def print_context(to: Console, found: dict[str, Any], statistics: dict[str, Any]) -> None:
-    """One context on one line: its largest activation, its split, its text with the tokens marked at which the feature fires."""
+    """Print one context on one line: largest activation, split, text with active tokens marked."""
     head = Text(f"{figure(found['max_activation']):>7} {found['split']:<7} ", style="dim")
     to.print(head + paint.context(found, statistics["max_activation"], to, statistics["firing_level"]))
 

@@ -37,7 +37,7 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     with connect.reader() as client:
         found = list(client.list_jobs(status, limit))
     print_json(found) if as_json else print_table(out, LISTED, [_row(item) for item in found])
@@ -65,7 +65,7 @@ def show(job_id: JobId, follow: Follow = False, as_json: AsJson = False) -> None
 
 @job.command()
 def pause(job_id: JobId) -> None:
-    """Pause a job. Its workers return their chunks; nothing that is stored is lost."""
+    """Pause a job. Its workers return their chunks, and stored results stay."""
     with connect.server() as client:
         client.pause_job(job_id)
     say(f"Job {job_id} is paused. Resume it with: glossator job resume {job_id}")
@@ -79,7 +79,7 @@ def resume(
     usd: Annotated[str | None, typer.Option(help="New cap in dollars; none lifts it.")] = None,
     follow: Follow = False,
 ) -> None:
-    """Resume a paused job, with other caps if given. Answers are kept: nothing is paid twice."""
+    """Resume a paused job, with new caps if given. Answers are reused, never paid twice."""
     given = {"calls": (calls, int), "tokens": (tokens, int), "usd": (usd, float)}
     caps = {name: _cap(name, text, kind) for name, (text, kind) in given.items() if text is not None}
     with connect.server() as client:
@@ -93,7 +93,7 @@ def resume(
 
 @job.command()
 def cancel(job_id: JobId) -> None:
-    """Cancel a job. What is stored stays."""
+    """Cancel a job. Stored results stay."""
     with connect.server() as client:
         found = client.cancel_job(job_id)
     say(f"Job {job_id} is {found['status']}.")
@@ -101,7 +101,7 @@ def cancel(job_id: JobId) -> None:
 
 @job.command()
 def retry(job_id: JobId) -> None:
-    """Retry what failed of a job. What is done stays."""
+    """Retry the failed parts of a job. Finished work stays."""
     with connect.server() as client:
         found = client.retry_job(job_id)
     say(f"Job {job_id} is {found['status']}. Follow it with: glossator job show {job_id} --follow")
@@ -143,7 +143,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _print_spend(found: dict[str, Any]) -> None:
-    """Print the spend with its caps, then the medians of the random-weights control beside the job's own."""
+    """Print the spend with its caps, and medians beside those of the random-weights control."""
     if line := progress.SpendLine().text(found, 0.0):
         out.print(f"    models  {line}")
     if found["control_of"]:

@@ -1,4 +1,4 @@
-"""`glossator provenance`: the prompts, replies and items behind a feature's explanations and scores."""
+"""`glossator provenance`: print prompts, replies and items of a feature's explanations and scores."""
 
 import json
 from typing import Annotated, Any
@@ -37,8 +37,8 @@ def provenance(
 
 
 def _texts(found: dict[str, Any]) -> dict[str, str]:
-    """Return the text of every context of the answer by id, on one line, with marks around the tokens that fire."""
-    # All explanations are of one run, and so of one firing level.
+    """Return each context's text by id, on one line, with active tokens marked."""
+    # All explanations are of one run, which has one firing level.
     level = max((explained["explanation"]["firing_level"] or 0.0 for explained in found["explanations"]), default=0.0)
     shown = [context for explained in found["explanations"] for context in explained["contexts"]] + found["contexts"]
     return {context["id"]: paint.marked(context, level) for context in shown}
@@ -90,7 +90,7 @@ def _print_score(scored: dict[str, Any], texts: dict[str, str], longest: int | N
 
 
 def _print_nulls(scored: dict[str, Any]) -> None:
-    """Print the mean of the nulls, the features left out of them, and each borrowed explanation with its figure."""
+    """Print the nulls' mean, the features left out, and each borrowed explanation's figure."""
     null, bound = scored["score"]["null"], scored["null_exclusion"]
     if scored["nulls"]:
         figures = {"p": null["p_value"], "paired p": null["p_paired"], "q": null["q_value"]}
@@ -106,7 +106,6 @@ def _print_nulls(scored: dict[str, Any]) -> None:
 
 
 def _null(null: dict[str, Any]) -> str:
-    """Return a borrowed explanation with its figure on the same items."""
     value = "undefined" if null["value"] is None else figure(null["value"])
     return f"null of {null['index']}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
 
@@ -135,5 +134,4 @@ def _spend(spend: dict[str, Any]) -> str:
 
 
 def _tokens(found: dict[str, Any]) -> str:
-    """Tokens in and out."""
     return f"{thousands(found['prompt_tokens'] or 0)} + {thousands(found['completion_tokens'] or 0)} tokens"

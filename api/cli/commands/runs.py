@@ -1,4 +1,4 @@
-"""`glossator dictionaries` and `glossator runs`."""
+"""`glossator dictionaries` and `glossator runs`: list dictionaries, list runs, pin a run."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""`glossator serve`, `glossator worker` and `glossator db`."""
+"""`glossator serve`, `glossator worker` and `glossator db`: run processes, maintain the database."""
 
 from typing import Annotated
 
@@ -24,11 +24,11 @@ def serve(
         bool, typer.Option("--i-know-there-is-no-login", help="Listen where other machines reach the API, though anyone may do anything there.")
     ] = False,
 ) -> None:
-    """Serve the REST API, with its own workers. Jobs that were under way go on."""
-    # The folders that jobs may read depend on the address.
+    """Serve the REST API, with its own workers. Unfinished jobs continue."""
+    # The folders that jobs may read depend on the listening address.
     given = {"host": host, "i_know_there_is_no_login": i_know_there_is_no_login or None}
     found = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    # Imported here, after the settings were checked: uvicorn and Celery take half a second.
+    # Imported after the check of the settings: uvicorn and Celery take half a second.
     with without_collecting():
         from api.server import Service, end_process
         from workers.wakeup import check_broker
@@ -50,7 +50,7 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name in the log.")] = None,
 ) -> None:
     """Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."""
-    found = settings()  # Raises SettingsInvalid: before a second of imports.
+    found = settings()  # Raises SettingsInvalidError before a second of imports.
     _check_installation(found)
     with without_collecting():
         from workers.process import main
@@ -59,9 +59,9 @@ def worker(
 
 
 def _check_installation(found: Settings) -> None:
-    """Check what a worker needs when it starts. Later it survives a database or a broker that goes away.
+    """Check what a worker needs at its start; later it tolerates outages.
 
-    Raises HomeUnusable, DatabaseUnfit, BrokerUnreachable, and the driver's error for a database that does not answer.
+    Raises HomeUnusableError, DatabaseUnfitError, BrokerUnreachableError, and the driver's error for a database that does not answer.
     """
     from interp.store.db import revision
     from interp.store.db.engine import make_engine
@@ -79,7 +79,7 @@ def _check_installation(found: Settings) -> None:
 
 @database.command()
 def upgrade() -> None:
-    """Bring the database's tables to this version."""
+    """Upgrade the database's tables to this version."""
     found = settings()
     from interp.store import migrate
 
@@ -94,9 +94,9 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Delete now what GLOSSATOR_RETAIN_..._DAYS no longer keep; upkeep does so every hour. Evidence, explanations and scores stay."""
+    """Delete what is past GLOSSATOR_RETAIN_..._DAYS now (upkeep: hourly); evidence, explanations, scores stay."""
     found = settings()
-    # Celery's settings and an artifact store's driver: no other command here needs them.
+    # Imported here: it needs Celery's settings and an artifact store's driver.
     from interp.store.db import revision
     from interp.store.db.engine import make_engine
     from workers.maintenance.cleanup import prune as forget

@@ -1,4 +1,4 @@
-"""`glossator submit`: a job from a YAML file, from flags, or from both."""
+"""`glossator submit` and `glossator estimate`: jobs from YAML files, flags, or both."""
 
 import sysconfig
 import uuid
@@ -53,7 +53,7 @@ def submit(
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting again with the same key gives the same job.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
-    """Submit a job and follow it. Flags win over the file. Ctrl-C detaches: the job goes on."""
+    """Submit a job and follow it. Flags override the file. Ctrl-C detaches: the job continues."""
     given: dict[str, Any] = {
         "subject.model": subject,
         "subject.device": device,
@@ -75,7 +75,7 @@ def submit(
         _estimate(spec, as_json)
         return
     with connect.server() as client:
-        # A key of our own: a request that is sent again after a lost answer must not become a second job.
+        # An idempotency key: a request that is repeated after a lost answer must not submit a second job.
         job = client.submit_job(spec.model_dump(mode="json"), idempotency_key or str(uuid.uuid4()))
         if detach:
             _print_submitted(job, as_json)
@@ -93,7 +93,10 @@ def estimate(
     change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: features=0-99. Repeat for more.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a job would ask of its language models, and what that costs. Nothing is stored, and no model is asked."""
+    """Say what a job would ask of its language models, and what that costs.
+
+    Nothing is stored, and no model is called.
+    """
     _estimate(read_spec(file, assignments(change)), as_json)
 
 
@@ -104,9 +107,10 @@ def _estimate(spec: JobSpec, as_json: bool) -> None:
 
 
 def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:
-    """The job of a YAML file with changes laid over it, its paths absolute. `${stdlib}` stands for the standard library's folder.
+    """Return the job of a YAML file updated by `changes`, with absolute paths.
 
-    Paths of the file start at the file's folder, those of flags at the working directory. Raises FileMissing and InputError.
+    `${stdlib}` is replaced by the standard library's folder. Paths of the file are relative to its folder, those of flags to the working directory.
+    Raises FileMissingError and InputError.
     """
     content = absolute_content(_read_yaml(file), file.resolve().parent) if file else {}
     for key, value in changes.items():
@@ -134,12 +138,12 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def assignments(change: list[str] | None) -> dict[str, Any]:
-    """What `--set` options say, by dotted key. Raises InputError."""
+    """Return the values of `--set` options by dotted key. Raises InputError."""
     return dict(_assignment(text) for text in change or ())
 
 
 def print_estimate(found: dict[str, Any]) -> None:
-    """A row a stage and purpose, the total, and what the figures rest on."""
+    """Print a row per stage and purpose, the total, and the estimate's basis."""
     rows: list[Sequence[Cell]] = [(row["stage"], Text(row["purpose"]), Text(row["model"]), *_amounts(row)) for row in found["rows"]]
     if found["includes_control"]:
         rows.append(("", "random_weights", "", "all of it", "a second", "time", ""))
@@ -164,7 +168,7 @@ def _amounts(row: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """`collection.window=64` as a key and a value; the value is read as YAML."""
+    """Return key and value, parsed as YAML, of text such as `collection.window=64`."""
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text} assigns nothing.", cure="Write it as --set collection.window=64.")

@@ -1,4 +1,4 @@
-"""`glossator usage`: what a job has asked of language models."""
+"""`glossator usage`: print a job's language model usage."""
 
 from typing import Annotated, Any
 
@@ -29,7 +29,9 @@ def usage(
     job_id: Annotated[str, typer.Argument(metavar="ID")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."""
+    """Show what a job has asked of language models:
+    calls, tokens, cost, latency, and its budget.
+    """
     with connect.reader() as client:
         found = client.get_job_usage(job_id)
     print_json(found) if as_json else print_usage(found)

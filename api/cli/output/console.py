@@ -1,7 +1,7 @@
-"""Where the command line prints: results on stdout, everything else on stderr.
+"""Print results to stdout and everything else to stderr.
 
-What is printed comes from files, endpoints and databases. Everything that a command shows goes through here, which replaces control characters:
-`Terminal` for people, `print_json` for programs, `print_traceback` for defects.
+Text from files, endpoints and databases is printed with control characters replaced: by `Terminal` for people, `print_json` for programs,
+`print_traceback` for defects.
 """
 
 import json
@@ -20,32 +20,32 @@ from interp.domain.errors import GlossatorError
 
 
 class Terminal(Console):
-    """A console that shows control characters as visible signs, in tables and progress bars, too. Its own colours stay.
+    """A console that shows control characters as visible signs, except its own styles.
 
-    Markup and emoji names in text are printed as they are. Long lines are not cut: people copy commands from them.
+    Markup and emoji names in text are printed as they are. Long lines are not cut, since users copy commands from them.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "markup": False, "emoji": False, "soft_wrap": True} | options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Yield the segments of what is printed: all that rich prints passes here."""
+        """Yield the segments of all output, with control characters replaced."""
         for segment in super().render(renderable, options):
             yield segment if segment.control or segment.text.isprintable() else Segment(lines(segment.text), segment.style)
 
 
-# In a pipe nothing may be cut, unless COLUMNS says how wide it is: rich would take 80 columns.
+# In a pipe nothing is cut unless COLUMNS gives a width; rich would take 80 columns.
 out = Terminal(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 err = Terminal(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on stdout. rich would wrap and colour it."""
+    """Print one JSON document on stdout, without rich's wrapping and colours."""
     sys.stdout.write(escaped(json.dumps(value, ensure_ascii=False, indent=2)) + "\n")
 
 
 def print_traceback(error: BaseException) -> None:
-    """Print the traceback of a defect, as Python prints it."""
+    """Print the traceback of a defect in Python's format."""
     sys.stderr.write(lines("".join(traceback.format_exception(error))))
 
 
@@ -55,7 +55,7 @@ def say(text: str) -> None:
 
 
 def print_error(error: GlossatorError) -> None:
-    """Print what happened, why, and what to do about it. Errors of the installation are one line, as a log needs it."""
+    """Print what happened, why, and the cure; errors of the installation on one line."""
     if error.exit_status == 2:
         parts = ("", error.what), ("why: ", error.why), ("cure: ", error.cure)
         said = " ".join(f"{name}{one_line(part)}" for name, part in parts if part)
@@ -78,14 +78,14 @@ def thousands(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0:07`, `12:40`, `3:00:01`."""
+    """Format seconds as `0:07`, `12:40` or `3:00:01`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def figure(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """Format a score: never `-0.00`; a dash where it is undefined."""
+    """Format a score, never `-0.00`; an undefined one is a dash."""
     if value is None:
         return "–"
     # Adding 0.0 removes the sign of a zero.
@@ -101,7 +101,7 @@ def probability(value: float | None) -> str:
 
 
 def dollars(value: float | None) -> str:
-    """Format an amount of money; `unknown` without a price."""
+    """Format an amount of money; without a price it is `unknown`."""
     if value is None:
         return "unknown"
     return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"

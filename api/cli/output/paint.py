@@ -1,4 +1,4 @@
-"""Contexts, histograms and scores as terminal text, with control characters shown as signs."""
+"""Format contexts, histograms and scores as terminal text, with control characters made visible."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def token(text: str) -> str:
 
 
 def context(found: dict[str, Any], strongest: float, console: Console, level: float = 0.0) -> Text:
-    """Return one context. Tokens above the firing level have their activation as background, or « » where there is no colour."""
+    """Return one context; active tokens have a background, or « » without colour."""
     line = Text()
     for token, activation in zip(found["tokens"], found["activations"], strict=True):
         shown = visible(token)
@@ -34,20 +34,20 @@ def context(found: dict[str, Any], strongest: float, console: Console, level: fl
 
 
 def marked(found: dict[str, Any], level: float = 0.0) -> str:
-    """Return one context as plain text, the tokens above the firing level between « »."""
+    """Return one context as plain text, with tokens above the firing level in « »."""
     pairs = zip(found["tokens"], found["activations"], strict=True)
     return "".join(f"«{visible(token)}»" if value > level and token else visible(token) for token, value in pairs)
 
 
 def heat(share: float) -> str:
-    """Return the style of a token whose activation is `share` of the strongest. Opacity grows with the logarithm, so that weak ones show."""
+    """Return the style of an activation by the logarithm of its share of the strongest."""
     depth = math.log1p(9 * min(share, 1.0)) / math.log(10)
     red, green, blue = (round(low + (high - low) * depth) for low, high in zip(FAINT, FULL, strict=True))
     return f"{'black' if depth > 0.6 else 'white'} on rgb({red},{green},{blue})"
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """Return one character per bin; heights by square root, so that the tail shows beside the bulk."""
+    """Return one character per bin, its height by square root to show the tail."""
     tallest = max(counts, default=0)
     if tallest == 0:
         return ""
@@ -55,7 +55,7 @@ def sparkline(counts: Sequence[int]) -> str:
 
 
 def score_line(score: dict[str, Any]) -> Text:
-    """Return one score: value with interval, null, lift over it, lift over the pattern, q, and the number of answers.
+    """Return one score: value, interval, null, lifts, q, and the number of answers.
 
     Spearman's correlation comes before Pearson's: few strong tokens do not decide it, and heavy tails widen Pearson's interval.
     """
@@ -86,7 +86,7 @@ def score_line(score: dict[str, Any]) -> Text:
 
 
 def score_details(score: dict[str, Any]) -> Text | None:
-    """Return the judge, the shrunken score and the controls of a score; None where it has none of them."""
+    """Return a score's judge, shrunken score and controls; None if it has none."""
     parts = [f"judge {visible(score['judge'])}"] if score["judge"] not in (None, "executable") else []
     parts += _recall_by_strength(score["details"].get("metrics", {}))
     if score["shrunken_score"] is not None:
@@ -98,8 +98,8 @@ def score_details(score: dict[str, Any]) -> Text | None:
 def _recall_by_strength(metrics: dict[str, Any]) -> list[str]:
     """Format recall by strength.
 
-    Of windows whose peak is above half, a quarter to half, and below a quarter of the feature's largest activation; then of all firing windows of the
-    corpus, by their number and by their strength.
+    The parts are windows whose peak is above half, a quarter to half, and below a quarter of the feature's largest activation. Recall of all firing
+    windows of the corpus follows, by their number and by their strength.
     """
     found = [(name, metrics.get(f"recall_{name}")) for name in ("strong", "medium", "weak")]
     shown = [f"{name} {figure(value)}" for name, value in found if value is not None]

@@ -1,4 +1,4 @@
-"""Progress of a job in a terminal: live bars, or lines where the terminal cannot draw bars."""
+"""Show the progress of a job in a terminal, as live bars or as lines."""
 
 import time
 from collections import Counter
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from api.cli.local import Local
     from glossator import Client
 
-DETACHED = 130  # the status of a command that Ctrl-C ended: the outcome is not known
+DETACHED = 130  # the status of a command ended by Ctrl-C, whose outcome is unknown
 PLAIN_SECONDS = 5.0
-RETURN_SECONDS = 60.0  # how long a server may be away before following gives up
+RETURN_SECONDS = 60.0  # how long a server may be unreachable before following gives up
 RETRY_SECONDS = 1.0
 RATE_SECONDS = 2.0  # over which the rate of calls is measured
 ASKING = (Stage.EXPLAIN, Stage.SCORE)
-# Units whose rate says nothing.
+# Units without a meaningful rate.
 UNRATED = frozenset({"chunks", "percent"})
-# A paused job waits until it is resumed: there is nothing to follow.
+# A paused job has no progress to follow.
 STOPS = JOB_ENDS | {JobStatus.PAUSED}
 
 
 class SpendLine:
-    """The spend on language models in one line: calls, calls per second, tokens and dollars, each with its cap."""
+    """One line of calls, calls per second, tokens and dollars, each with its cap."""
 
     def __init__(self) -> None:
         self._seen: tuple[float, int] | None = None
         self._rate: float | None = None
 
     def text(self, progress: dict[str, Any], moment: float) -> str:
-        """Return the line; empty for a job that asks no language model. `moment` is a monotonic clock's."""
+        """Return the line; empty without language models. `moment` is of a monotonic clock."""
         budget = progress.get("budget")
         if not budget:
             return ""
@@ -101,7 +101,7 @@ class LiveBars:
 
 
 class PlainLines:
-    """A line for each stage that ends, and one every few seconds for the stage that runs."""
+    """A line per finished stage, and one every few seconds for the running stage."""
 
     def __init__(self, console: Console, every: float = PLAIN_SECONDS) -> None:
         self._console, self._every = console, every
@@ -152,12 +152,12 @@ def _fields(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def display(console: Console) -> LiveBars | PlainLines:
-    """Return bars where the terminal can draw them, else lines."""
+    """Return bars if the terminal can draw them, else lines."""
     return LiveBars(console) if console.is_terminal and not console.is_dumb_terminal else PlainLines(console)
 
 
 def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
-    """Show a job until it ends or is paused, and return it. Waits for a server that goes away for a while."""
+    """Show a job until it ends or pauses, and return it; tolerates short outages."""
     from glossator import UnreachableError
 
     with display(console) as shown:
@@ -178,7 +178,7 @@ def follow(client: "Client", job_id: str, console: Console) -> dict[str, Any]:
 
 
 def follow_or_detach(client: "Client", job_id: str) -> dict[str, Any]:
-    """Follow a job to its end. Ctrl-C leaves it running, and prints how to follow it again."""
+    """Follow a job to its end; on Ctrl-C print how to follow it again."""
     try:
         return follow(client, job_id, err)
     except KeyboardInterrupt:
@@ -202,11 +202,11 @@ class JobDidNotCompleteError(GlossatorError, code="job-did-not-complete", title=
 
 
 class JobIsPausedError(JobDidNotCompleteError, code="job-is-paused", title="The job is paused"):
-    """The job that was followed is paused until somebody resumes it."""
+    """The job that was followed is paused until a user resumes it."""
 
 
 def raise_unless_completed(job: dict[str, Any]) -> None:
-    """Raise JobDidNotCompleteError for a job that failed, was cancelled or is paused, with the job's own reason."""
+    """Raise JobDidNotCompleteError with the job's reason unless it completed."""
     if job["status"] == "completed":
         return
     if job["status"] == JobStatus.PAUSED:
@@ -220,11 +220,11 @@ def raise_unless_completed(job: dict[str, Any]) -> None:
 
 
 class NothingExplainedError(GlossatorError, code="nothing-explained", title="No feature was explained"):
-    """A job completed, and not one of its features has an explanation."""
+    """The job completed, but none of its features has an explanation."""
 
 
 def require_explained(reader: "Client | Local", job: dict[str, Any]) -> None:
-    """Raise NothingExplainedError for a completed job that explained no feature, with the failure that most features have."""
+    """Raise NothingExplainedError, with the most frequent failure, if the job explained no feature."""
     counts = job["summary"]["features"]
     if counts["explained"]:
         return

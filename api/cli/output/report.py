@@ -1,4 +1,4 @@
-"""The report of a job: coverage, medians, speed, and the best and the worst features with a context each."""
+"""Print a job's report: coverage, medians, speed, best and worst features with a context."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ STAGES = (TableColumn("stage"), TableColumn("done"), TableColumn("time", 1), Tab
 
 
 def print_stages(found: dict[str, Any]) -> None:
-    """Print the time and rate of each stage."""
     print_table(out, STAGES, [_stage_row(stage) for stage in found["stages"]])
 
 
@@ -79,7 +78,7 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 
 def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
-    """Print the medians over features, a row per scorer."""
+    """Print the medians over features, one row per scorer."""
     print_table(out, SCORED, [_score_row(scorer, figures) for scorer, figures in scores.items()])
 
 
@@ -90,7 +89,7 @@ def _score_row(scorer: str, figures: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def print_caveats(summary: dict[str, Any]) -> None:
-    """Print the reliability of the ranking, the controls, the corrected median, random weights, and the spend."""
+    """Print ranking reliability, controls, the corrected median, random weights, and the spend."""
     for scorer, figures in summary["scores"].items():
         for line in _caveats(figures):
             out.print(Text(f"  {scorer}: ", "dim") + Text(line))
@@ -105,7 +104,7 @@ def print_caveats(summary: dict[str, Any]) -> None:
 
 
 def _caveats(figures: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each figure of one scorer's summary beside its medians."""
+    """Yield a sentence for each figure of one scorer's summary other than its medians."""
     few = figures.get("too_few")
     if few:
         cure = f" `{few['fits']}` fits features that are hardly ever silent." if few["fits"] else ""
@@ -148,7 +147,7 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
 
 def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
     out.print(Text(f"\n{count} of the {name}", "bold") + Text(f" by {'lift over null' if by == 'lift' else 'shrunken score'}", "dim"))
-    # A bound leaves out the features that have none, whichever end the listing starts at.
+    # A bound excludes features without a value, in either order.
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
     dictionary, run = job["dictionary"], job["run"]
     for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
@@ -162,7 +161,7 @@ def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, o
 
 
 def around_peak(context: dict[str, Any], characters: int) -> dict[str, Any]:
-    """Return the part of a context around its strongest token, at most `characters` long."""
+    """Return at most `characters` of a context around its strongest token."""
     tokens, activations = context["tokens"], context["activations"]
     first = last = max(range(len(tokens)), key=activations.__getitem__)
     length = len(tokens[first])

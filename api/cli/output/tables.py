@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: columns that matter less are left out, and no figure is cut."""
+"""Print tables that fit the terminal by leaving out columns, never by cutting figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ Cell = str | Text
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """One column. Those of the highest `rank` are left out first, those of rank 0 never. A text may be cut to `least` characters."""
+    """A column; the highest `rank` is left out first, 0 never; texts shrink to `least`."""
 
     name: str
     rank: int = 0
     least: int | None = None
 
     def widths(self, cells: Sequence[Cell]) -> tuple[int, int]:
-        """Return the fewest characters that the column needs, and the most that it can use."""
+        """Return the column's smallest and largest width in characters."""
         most = max([len(self.name), *(len(cell) if isinstance(cell, str) else cell.cell_len for cell in cells)])
         return most if self.least is None else min(most, max(self.least, len(self.name))), most
 
 
 def fitting(columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """Return the places of the columns that fit into `width` characters, in their order."""
+    """Return the places of the columns that fit into `width` characters, in order."""
     least = [column.widths([row[place] for row in rows])[0] for place, column in enumerate(columns)]
     kept = list(range(len(columns)))
     while sum(least[place] for place in kept) + GAP * (len(kept) - 1) > width:
@@ -41,7 +41,7 @@ def fitting(columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]], widt
 
 
 def print_table(to: Console, columns: Sequence[TableColumn], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print the columns that fit, and name those that do not on standard error."""
+    """Print the columns that fit, and name the others on stderr."""
     kept = fitting(columns, rows, to.width)
     widths = [columns[place].widths([row[place] for row in rows]) for place in kept]
     left = to.width - sum(least for least, _ in widths) - GAP * (len(kept) - 1)
