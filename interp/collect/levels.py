@@ -171,8 +171,8 @@ def sample_rows(layout: Layout, splits: NDArray[np.uint8], tokens: int) -> Rows:
 def levels_of(largest: Tensor, firing: int) -> Tensor:
     """Return levels float32 [S] above which each feature is at `firing` tokens.
 
-    `largest` holds float16 numbers, float32 [S, n > firing], descending. Of equal activations at the level none fires, unless they are the largest:
-    then all fire, so that no feature becomes silent.
+    `largest` float32 [S, n > firing] is descending. Activations equal to the level do not fire, unless they are the largest: no feature becomes
+    silent.
     """
     level, top = largest[:, firing], largest[:, 0]
     below = (top.to(torch.float16).view(torch.int16) - 1).clamp_(min=0).view(torch.float16).to(torch.float32)

@@ -152,10 +152,7 @@ class BlobCorruptError(GlossatorError, code="blob-corrupt", title="Stored eviden
 
 
 class LeaseLostError(GlossatorError, code="lease-lost", title="The lease is gone"):
-    """Another worker owns the chunk, or the job has ended: no result is written.
-
-    Never shown to users.
-    """
+    """The worker's lease has ended, so it may write no result; never shown to users."""
 
 
 class WorkInterruptedError(GlossatorError, code="interrupted", title="Work was interrupted"):

@@ -38,9 +38,7 @@ FEWEST_WINDOWS = 5
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """N windows of one feature, as columns of arrays.
-
-    Row i of each array is one context. Windows are padded on the right to W tokens.
+    """N windows of one feature, as columns, padded on the right to W tokens.
 
     tokens       uint32  [N, W]  token ids; 0 beyond `lengths`
     activations  float16 [N, W]  the feature's activation at each token; 0 beyond `lengths` and at special tokens
@@ -188,7 +186,7 @@ class FeatureEvidence:
     nearest: tuple[Neighbour, ...]
 
     def quantile(self, share: float) -> float | None:
-        """Return the activation below which `share` of active tokens lie; None for a dead feature."""
+        """Return the quantile of activations (the geometric middle of its bin); None for dead features."""
         total = int(self.histogram.sum())
         if total == 0:
             return None

@@ -34,10 +34,10 @@ class Item:
 class NullResult:
     """Result of the same items answered with other features' explanations.
 
-    - `lift` is the mean paired difference own minus null; `lift_reason` says why it has no interval.
-    - `p_value` is one-sided (own is better), by rank among the nulls; None with `reason` where it is not defined. `p_method` names its method.
-    - `p_paired` needs no other feature: better than each null, by randomisation over documents.
-    - `features` are the features whose explanations were used, `values` their figures (`interp.score.controls.comparison.NullFigures`).
+    `lift` is the mean paired difference own minus null; `lift_reason` says why it has no interval. `p_value` is one-sided (own is better), by rank
+    among the nulls; None with `reason` where it is not defined; `p_method` names its method. `p_paired` needs no other feature: better than each
+    null, by randomisation over documents. `features` gave the explanations, `values` are their figures
+    (`interp.score.controls.comparison.NullFigures`).
     """
 
     value: float | None

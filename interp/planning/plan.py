@@ -31,10 +31,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlan:
-    """A chunk to write; `units` are tokens for collect, features for later stages.
-
-    `waits_for` is `stage`, `stage:number` or `stage:first-last`.
-    """
+    """A chunk of `units` tokens (collect) or features; `waits_for` is `stage`, `stage:number` or `stage:first-last`."""
 
     stage: Stage
     number: int

@@ -37,8 +37,7 @@ class Subject(Protocol):
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
         """Return `[B, T, D]` for tokens int64 `[B, T]`, computing nothing beyond the hook point.
 
-        The dtype is the subject's. Rows are padded on the right; values at padding are arbitrary, and attention is causal, so padding changes nothing
-        before it.
+        The dtype is the subject's. Tokens are padded on the right: values there are arbitrary, and others do not depend on them (causal attention).
         """
         ...
 

@@ -65,8 +65,7 @@ class Classes(Foreign):
 class SpecialTokens:
     """Special tokens of the files: `named` has ids by role, `bos` the BOS's text.
 
-    `explicit` says whether a tokenizer file names the BOS. `configured` is the BOS id of config.json or generation_config.json, if the tokenizer
-    knows it as a special token.
+    `explicit`: a tokenizer file names the BOS. `configured`: the BOS id of config.json or generation_config.json, if the tokenizer knows it.
     """
 
     named: dict[str, int]
