@@ -3,8 +3,8 @@
 The level is 0 in a sparse dictionary and a quantile of the feature's activations in a dense one. The neurons of a layer are above 0 at a third of all
 tokens and more, so "above 0" says nothing there. A feature of a dense dictionary therefore fires at the `firing_rate` of tokens at which it is
 strongest. Its level is found on a calibration sample: whole rows of documents of the explain split, the first rows of documents first, in the order
-of the documents' hashes, until there are `CALIBRATION_TOKENS`. The test split is not read, so that scores there use a level that does not depend on
-it. The sample is a function of the corpus alone. A level does not depend on batches, shards, groups of features or the number of workers.
+of the documents' hashes, until there are `CALIBRATION_TOKENS`. The test split is not read, so that its scores use an independent level. The sample
+depends on the corpus alone, and no level on batches, shards, groups of features or workers.
 """
 
 from collections.abc import Callable
@@ -171,8 +171,7 @@ def sample_rows(layout: Layout, splits: NDArray[np.uint8], tokens: int) -> Rows:
 def levels_of(largest: Tensor, firing: int) -> Tensor:
     """Return levels float32 [S] above which each feature is at `firing` tokens.
 
-    `largest` float32 [S, n > firing] is descending. Activations equal to the level do not fire, unless they are the largest: no feature becomes
-    silent.
+    `largest` float32 [S, n > firing] is descending. Activations equal to the level do not fire, unless the feature would be silent.
     """
     level, top = largest[:, firing], largest[:, 0]
     below = (top.to(torch.float16).view(torch.int16) - 1).clamp_(min=0).view(torch.float16).to(torch.float32)

@@ -19,7 +19,7 @@ class Item:
     """One question to a judge, and the answer.
 
     `context` is the context's identity, `truth` the right answer, `prediction` the judge's (None: it failed or abstained, see `failure`). For
-    detection truth and prediction are 0/1. For simulation they summarise the inputs of Pearson's correlation, and `detail` has the tokens' values.
+    detection both are 0/1. For simulation they summarise the inputs of Pearson's correlation, and `detail` has the tokens' values.
     """
 
     context: str
@@ -35,9 +35,8 @@ class NullResult:
     """Result of the same items answered with other features' explanations.
 
     `lift` is the mean paired difference own minus null; `lift_reason` says why it has no interval. `p_value` is one-sided (own is better), by rank
-    among the nulls; None with `reason` where it is not defined; `p_method` names its method. `p_paired` needs no other feature: better than each
-    null, by randomisation over documents. `features` gave the explanations, `values` are their figures
-    (`interp.score.controls.comparison.NullFigures`).
+    among the nulls; None with `reason` where not defined. `p_method` names its method. `p_paired` needs no other feature: better than each null, by
+    randomisation over documents. `features` gave the explanations; `values` are their figures (`interp.score.controls.comparison.NullFigures`).
     """
 
     value: float | None
