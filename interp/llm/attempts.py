@@ -1,4 +1,4 @@
-"""Attempts at a call to one model at one endpoint, with its concurrency limit, its circuit breaker and its budget."""
+"""Make attempts at a call within its limit, circuit breaker and budget."""
 
 import asyncio
 import random
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from interp.llm.transports.endpoint import Endpoint
 
 T = TypeVar("T")
-# What an attempt returns: the value, the tokens used, the headers of the response.
+# The result of an attempt: the value, the tokens used, the headers of the response.
 Attempt = Callable[[], Awaitable[tuple[T, Usage, Mapping[str, str]]]]
 
-MAX_FAULTS = 12  # passing faults in a row of one call while others are answered
+MAX_FAULTS = 12  # transient faults in a row of one call while others are answered
 
 
 @dataclass
 class CallCost:
-    """What the attempts of one call have cost so far."""
+    """Costs so far of all attempts of one call."""
 
     rates: Rates | None
     attempts: int = 0
@@ -50,7 +50,7 @@ class CallCost:
 
 
 class AttemptLoop:
-    """Run attempts until one succeeds.
+    """Repeated attempts until one succeeds.
 
     Shared by all calls to one model at one endpoint with one key. Used from one event loop.
     """
@@ -94,7 +94,7 @@ class AttemptLoop:
             await asyncio.sleep(result.wait)
 
     async def _attempt(self, send: Attempt[T], bound: Usage, call_store: CallStore, cost: CallCost, path: str, is_limited: bool) -> T | Decision:
-        """Make one attempt within the budget and the limit, and give back what it holds of both however it ends."""
+        """Make one attempt within budget and limit, and return unused shares of both."""
         is_trial = await self.breaker.admit()
         reserved, permit = None, None
         spent = Amount(0, 0, 0.0)
@@ -123,7 +123,7 @@ class AttemptLoop:
             self.limiter.observe(headers, tokens)
             if permit is not None:
                 self.limiter.release(permit, outcome)
-            permit, is_trial = None, False  # the breaker learns of a fault in `_run`
+            permit, is_trial = None, False  # `_run` reports the fault to the breaker
             return result
         finally:
             if permit is not None:

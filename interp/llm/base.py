@@ -1,4 +1,4 @@
-"""Prompts and replies of language models: the types between explainers, scorers and the client."""
+"""Define prompts and replies of language models, for explainers, scorers and the client."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The JSON schema of a structured reply: an object, `additionalProperties` false, every property required (what strict mode asks for)."""
+    """A reply's JSON schema: object, `additionalProperties` false, every property required (as strict mode asks)."""
 
     name: str
     body: dict[str, Any]
@@ -31,10 +31,10 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question. All but `typical` and `template` decides the answer.
+    """A question.
 
-    `template` names the template and its version (`contexts@1`). `typical` is a reply of the usual shape and length, for estimates. `sample`
-    distinguishes samples of the same question, which the cache would otherwise take for one.
+    All but `typical` and `template` decides the answer. `template` names the template and its version (`contexts@1`). `typical` is a reply of the
+    usual shape and length, for estimates. `sample` distinguishes samples of the same question, which the cache would otherwise take for one.
     """
 
     messages: tuple[Message, ...]
@@ -61,14 +61,14 @@ class Prompt:
 
     @property
     def digest(self) -> str:
-        """sha256 of the rendered messages, for an explanation's provenance."""
+        """Return the sha256 of the rendered messages, for an explanation's provenance."""
         text = json.dumps([[message.role, message.content] for message in self.messages], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the endpoint counted them; where it gave no possible count, `is_known` is False and they are our upper bound."""
+    """Tokens as the endpoint counted them, or our upper bound (not `is_known`)."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -85,7 +85,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TokenChoice:
-    """A token of a reply, or of a text that was read: its natural log-probability, and the likeliest tokens in its place."""
+    """A token of a text, its natural log-probability, and its likeliest alternatives."""
 
     token: str
     logprob: float
@@ -96,10 +96,9 @@ class TokenChoice:
 class Reply:
     """A reply, fresh or from the cache.
 
-    `key` is that of its recorded call. `cost_usd` is None where the price is not known. `text` is the answer without the reasoning that a server
-    left in it, `choices` its tokens. `finish` is "stop" only for a whole answer; `reason` says why the reply is none, where there is more to say
-    than that. `raw`, `sent` and `headers` are the reply's body, the request's body as JSON and the headers in lower case, until the call is
-    recorded.
+    `key` is that of its recorded call. `cost_usd` is None where the price is not known. `text` is the answer without reasoning that a server left in
+    it, `choices` its tokens. `finish` is "stop" only for a whole answer; `reason` explains another one further. `raw`, `sent` and `headers` are the
+    reply's body, the request's body as JSON and the headers in lower case, until the call is recorded.
     """
 
     text: str
@@ -118,7 +117,7 @@ class Reply:
 
 
 class Ability(StrEnum):
-    """What a scorer or explainer may need of a model beyond chat."""
+    """An ability beyond chat that a scorer or explainer may need of a model."""
 
     LOGPROBS = "logprobs"
     PROMPT_LOGPROBS = "prompt_logprobs"
@@ -126,7 +125,7 @@ class Ability(StrEnum):
 
 
 class Model(Protocol):
-    """A model at an endpoint, bound to the job, stage and feature that its calls are for."""
+    """A model at an endpoint, bound to the job, stage and feature of its calls."""
 
     @property
     def name(self) -> str: ...
@@ -138,7 +137,7 @@ class Model(Protocol):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """Return what the endpoint is known to have; the rest may work or not. `LOGPROBS`: yes/no questions ask for log-probabilities."""
+        """Return known abilities (others may work); `LOGPROBS`: yes/no questions ask for log-probabilities."""
         ...
 
     def for_purpose(self, purpose: str) -> "Model":
@@ -146,17 +145,17 @@ class Model(Protocol):
         ...
 
     async def ask(self, prompt: Prompt) -> Reply:
-        """Return the reply. Raises CallFailedError when there is none, and JobPausedError.
+        """Return the reply, or raise CallFailedError or JobPausedError.
 
-        Passing faults (429, 5xx, dropped connections, timeouts) are waited out, and in the end pause the job. A truncated reply has
-        `finish="length"`, a refusal "refusal", and one that ended in no way that ends an answer "invalid"; see `interp.llm.replies.structured`.
+        Transient faults (429, 5xx, dropped connections, timeouts) are retried, and in the end pause the job. A truncated reply has `finish="length"`,
+        a refusal "refusal", and one without a proper end "invalid"; see `interp.llm.replies.structured`.
         """
         ...
 
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
-        """Return float32 [N, D], rows of unit length. Raises CallFailedError and JobPausedError (AbilityMissingError)."""
+        """Return float32 [N, D], rows of unit length; raises CallFailedError and JobPausedError (AbilityMissingError)."""
         ...
 
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
-        """Return the log-probability of each token of `text` given those before it, without the first, which has none. Raises as `embed`."""
+        """Return each token's log-probability given those before, without the first; raises like `embed`."""
         ...

@@ -1,4 +1,4 @@
-"""Cache keys of questions, and the stored form of answers that are not a chat's."""
+"""Compute cache keys of questions, and store answers that are not a chat's."""
 
 import base64
 import hashlib
@@ -28,14 +28,14 @@ def settings_of(spec: ModelSpec, base_url: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def shown_url(base_url: str) -> str:
-    """Return a URL as records and errors show it: without user, password and query."""
+    """Return a URL for records and errors: without user, password and query."""
     parts = urlsplit(base_url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
 
 class Namer:
-    """Cache keys of one model's questions: sha256 over its settings and the question."""
+    """Cache keys of one model's questions: sha256 of its settings and the question."""
 
     def __init__(self, spec: ModelSpec, base_url: str) -> None:
         self._begun = hashlib.sha256(_canonical(settings_of(spec, base_url)))
@@ -60,7 +60,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def packed_vector(vector: NDArray[np.float32]) -> str:
-    """Store a vector: little-endian float32 in base64, a quarter of the length of its decimals."""
+    """Encode a vector as little-endian float32 in base64, a quarter of its decimals."""
     return json.dumps({"embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode()})
 
 
@@ -69,7 +69,7 @@ def unpacked_vector(raw: str) -> NDArray[np.float32]:
 
 
 def packed_tokens(choices: tuple[TokenChoice, ...]) -> str:
-    """Store the tokens of a text that was read."""
+    """Encode the tokens of a text that was read."""
     return json.dumps({"tokens": [[choice.token, choice.logprob] for choice in choices]})
 
 

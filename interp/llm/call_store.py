@@ -1,6 +1,6 @@
-"""What the client needs of a store of calls: the cache, the budget, the record of calls, the batches under way.
+"""Define the client's store of calls: cache, budget, record of calls, open batches.
 
-The client knows no database: a worker gives it a store that writes to one, tests and benches give it `MemoryCallStore`.
+The client depends on no database: a worker gives it a store that writes to one, tests and benches give it `MemoryCallStore`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ CallStatus = Literal["answered", "refused", "truncated", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """What a call is for. `purpose` is the name of the explainer or scorer, then the part of it: `detection`, `detection/null`."""
+    """The job, stage, feature and `purpose` (`detection`, `detection/null`) of a call."""
 
     job_id: str
     chunk_id: str
@@ -28,7 +28,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What calls may cost at most, or did cost. `usd` is None where the price is not known."""
+    """The highest or actual cost of calls; `usd` is None without a known price."""
 
     calls: int
     tokens: int
@@ -37,7 +37,7 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
-    """A kept answer: the raw reply (JSON text as the endpoint sent it), its usage and its cost when it was made."""
+    """A stored raw reply (JSON text as sent) with its original usage and cost."""
 
     key: str
     raw: str
@@ -47,9 +47,9 @@ class StoredReply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The record of one call, however many attempts it took. `prompt` and `raw` are JSON texts; `raw` is None when nothing came back.
+    """The record of one call with all its attempts.
 
-    Only the answer of an `answered` call is recalled. `usage` adds up all attempts.
+    `prompt` and `raw` are JSON texts; `raw` is None without a reply. Only the answer of an `answered` call is recalled. `usage` adds up all attempts.
     """
 
     key: str
@@ -70,7 +70,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """A batch that was submitted and has not been read back. `id` is the endpoint's; `keys` are in the order of its lines."""
+    """A submitted, unread batch; `id` is the endpoint's, `keys` have its lines' order."""
 
     id: str
     base_url: str
@@ -79,36 +79,36 @@ class PendingBatch:
 
 
 class CallStore(Protocol):
-    """The calls of one chunk. All methods may be called from one event loop, many at once; none blocks it."""
+    """The calls of one chunk, for concurrent use in one event loop, without blocking."""
 
     async def recall(self, key: str) -> StoredReply | None:
-        """Return the kept answer to the same question of any job; None where there is none."""
+        """Return the stored answer to the same question of any job, or None."""
         ...
 
     async def reserve(self, amount: Amount) -> Amount:
-        """Reserve budget for one attempt; returns what was reserved. Waits while calls in flight, of any worker, may still give budget back.
+        """Reserve budget for one attempt and return it; waits while calls may return some.
 
         Raises BudgetReachedError when they cannot, and PriceUnknownError where there is a cap in USD and `amount.usd` is None.
         """
         ...
 
     def check(self) -> None:
-        """Raise WorkInterruptedError when no call may go out: the work stops, or may belong to another worker by now."""
+        """Raise WorkInterruptedError when the work stops or may belong to another worker."""
         ...
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
-        """Replace a reservation by what the attempt cost, at most as much.
+        """Replace a reservation by the cost of the attempt, at most as much.
 
         An attempt that may have been billed, as after a timeout, costs all of it.
         """
         ...
 
     def record(self, call: Call) -> None:
-        """Keep the call, and its answer when it is `answered`. Durable soon, and for sure before the chunk is finished."""
+        """Store the call, and the answer of an `answered` one, before the chunk ends."""
         ...
 
     async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
-        """Return the chunk's batches that an earlier worker submitted and nobody has read back."""
+        """Return the chunk's batches that an earlier worker submitted and no worker has read."""
         ...
 
     async def batch_submitted(self, batch: PendingBatch) -> None:
@@ -116,5 +116,5 @@ class CallStore(Protocol):
         ...
 
     async def batch_ended(self, batch_id: str) -> None:
-        """Record that every answer of the batch is recorded, or can never be read."""
+        """Record that each answer of the batch is recorded, or can never be read."""
         ...

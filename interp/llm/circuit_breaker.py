@@ -1,4 +1,4 @@
-"""Circuit breaker of one model at one endpoint: while no call can succeed, jobs pause with the reason."""
+"""Pause the jobs of a model at an endpoint while no call can succeed."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from interp.llm.transports.base import TransportError
 COOL_DOWN = 5.0
 FEW_FAULTS = 3
 REJECTIONS = 20
-# How many outages an endpoint may take that keeps announcing waits, none above one outage, without one success.
+# The number of outages in announced waits, each at most one outage, that an endpoint may take without a success.
 ANNOUNCED_FACTOR = 10.0
 
 
 class Breaker:
-    """Open on an error that concerns every call, or when passing faults go on for `max_outage` seconds without one success.
+    """Circuit breaker, open on a general error or after `max_outage` seconds of transient faults.
 
-    While it is open, `admit` raises that error at once. After `cool_down` seconds one call is let through and the others wait for its outcome: so a
+    While it is open, `admit` raises that error at once. After `cool_down` seconds one call is admitted and the others wait for its outcome: so a
     resumed job works as soon as the endpoint does.
     """
 
@@ -37,7 +37,7 @@ class Breaker:
         return self._error is not None
 
     async def admit(self) -> bool:
-        """Return when a call may be made; True: it is the one on trial. Raises JobPausedError while the breaker is open."""
+        """Wait until a call may start; True for a trial; raises JobPausedError while open."""
         while self._error is not None:
             if self._trial is not None:
                 await asyncio.shield(self._trial)
@@ -49,7 +49,7 @@ class Breaker:
         return False
 
     def succeeded(self) -> None:
-        """Close the breaker: the endpoint answered, be it with a refusal."""
+        """Close the breaker after any answer of the endpoint, even a refusal."""
         self._failing_since, self._faults, self._rejections, self._error = None, 0, 0, None
         self.last_fault = ""
         self._end_trial()
@@ -57,7 +57,7 @@ class Breaker:
     def rejected(self, why: str) -> None:
         """Count a rejected request, or a reply that was too large.
 
-        Many in a row without one answer are the fault of the settings, and open the breaker.
+        Many in a row without one answer indicate wrong settings, and open the breaker.
         """
         self._failing_since, self._faults = None, 0
         if self._error is not None:
@@ -81,11 +81,11 @@ class Breaker:
             self.succeeded()
 
     def failed(self, fault: TransportError, wait: float | None = None) -> None:
-        """Count a passing fault; `wait` in seconds where the endpoint announced one. Opens the breaker after `max_outage` seconds of them."""
+        """Count a transient fault and its announced wait in seconds; open after `max_outage` seconds."""
         now = self._clock()
         self.last_fault = fault.message
         if self._error is not None:
-            self.open(self._error.copy())  # the trial failed: closed for another while
+            self.open(self._error.copy())  # the trial failed: open for another cool-down
             return
         self._faults += 1
         self._failing_since = now if self._failing_since is None else self._failing_since
@@ -100,17 +100,17 @@ class Breaker:
             self.open(self._given_up(fault, f"{self._faults} faults in {now - self._failing_since:.0f} s and not one answer."))
 
     def open(self, error: JobPausedError) -> None:
-        """Let no call through until the cool-down is over."""
+        """Admit no call until the cool-down is over."""
         self._error, self._opened_at = error, self._clock()
         self._failing_since, self._faults, self._rejections = None, 0, 0
         self._end_trial()
 
     def abandoned(self) -> None:
-        """End a trial without an outcome: the call was cancelled, or its budget was at an end."""
+        """End a trial without an outcome: the call was cancelled or out of budget."""
         self._end_trial()
 
     def check(self) -> None:
-        """Raise the error when the breaker is open and no call is on trial: for a call between two attempts."""
+        """Raise the error when open without a trial, for a call between two attempts."""
         if self._error is not None and self._trial is None:
             raise self._error.copy()
 

@@ -1,6 +1,6 @@
-"""The language model client of a process: its endpoints, and the models that explainers and scorers ask.
+"""Create the models that explainers and scorers ask, and hold a process's endpoints.
 
-A call goes through these steps: recall its answer; join whoever makes the same call just now; then, attempt by attempt, reserve budget, wait for the
+A call goes through these steps: recall its answer; join an identical call in flight; then, attempt by attempt, reserve budget, wait for the
 concurrency limit, send, settle; at last record it. One client serves all jobs of a process and is used from one event loop.
 """
 
@@ -32,7 +32,7 @@ USER = re.compile(r"//.*@")
 
 
 class EndpointSettings(Protocol):
-    """Where models are that name no base URL, and whose key is whose: `Settings` is one."""
+    """Settings of the default base URL and of keys per endpoint, as in `Settings`."""
 
     @property
     def llm_base_url(self) -> str: ...
@@ -41,7 +41,7 @@ class EndpointSettings(Protocol):
 
 
 class LlmClient:
-    """Make the models that explainers and scorers ask. `close` ends the connections."""
+    """A factory of models for explainers and scorers; `close` ends the connections."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class LlmClient:
         policy: OutgoingPolicy | None = None,
         reply_bytes: int = 2**20,
     ) -> None:
-        """`policy` says which endpoints may be asked: where not given, only the one of models that name none."""
+        """Create a client for the endpoints of `policy`, by default only the default base URL."""
         self._settings, self._policy, self._reply_bytes = endpoints, policy or OutgoingPolicy.of([endpoints.llm_base_url]), reply_bytes
         self._in_flight, self._max_outage, self._batch_poll = in_flight, max_outage_seconds, batch_poll_interval_seconds
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
@@ -63,7 +63,7 @@ class LlmClient:
 
     @classmethod
     def of(cls, settings: "Settings", in_flight: int | None = None, max_outage_seconds: float | None = None) -> "LlmClient":
-        """Make a client with the limits of the settings, or with other ones."""
+        """Return a client with the limits of the settings, or with other ones."""
         return cls(
             settings,
             settings.llm_max_concurrent_calls if in_flight is None else in_flight,
@@ -74,7 +74,7 @@ class LlmClient:
         )
 
     def model(self, spec: ModelSpec, call_store: CallStore, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> ClientModel:
-        """Bind a model to a chunk's call store and to what its calls are for. `abilities` are those that a probe found.
+        """Bind a model with probed `abilities` to a call store and a tag.
 
         Raises KeyRefusedError, EndpointUnreachableError and EndpointRefusedError for a key and a URL that cannot be sent or called at all.
         """
@@ -93,14 +93,14 @@ class LlmClient:
         )
 
     def base_url_of(self, spec: ModelSpec) -> str:
-        """Return a model's base URL. Raises EndpointUnreachableError where it is none, and EndpointRefusedError where it is on no list."""
+        """Return a model's base URL; raises EndpointUnreachableError or, if not listed, EndpointRefusedError."""
         base_url = (spec.base_url or self._settings.llm_base_url).rstrip("/")
         self._reach(base_url)
         return base_url
 
     def endpoint(self, base_url: str) -> "Endpoint":
-        """Return the endpoint at a base URL, with the key that belongs to it. Raises EndpointUnreachableError and EndpointRefusedError."""
-        from interp.llm.transports.endpoint import Endpoint  # the HTTP client behind it: a process that asks nobody does without
+        """Return a base URL's endpoint and key; raises EndpointUnreachableError and EndpointRefusedError."""
+        from interp.llm.transports.endpoint import Endpoint  # imports an HTTP client, which a process without calls does not need
 
         key = self._settings.key_of(base_url)
         name = (base_url, _digest(key))
@@ -138,14 +138,14 @@ class LlmClient:
         return self._transports[name]
 
     def _reach(self, base_url: str) -> Reach:
-        """Return the addresses of a base URL, read once: settings do not change while a process lives."""
+        """Return the addresses of a base URL, read once, as settings do not change."""
         if base_url not in self._reaches:
             self._reaches[base_url] = reach_of(self._policy, base_url)
         return self._reaches[base_url]
 
 
 def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
-    """Return the addresses at which an endpoint may be asked. `field` says where a job names it, for people.
+    """Return the addresses for an endpoint, which a job names in `field`.
 
     Raises EndpointUnreachableError for a base URL that cannot be read, and EndpointRefusedError for one that is on no list.
     """

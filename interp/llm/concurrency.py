@@ -1,7 +1,7 @@
-"""Limit of the calls in flight per endpoint, key and model: additive increase, multiplicative decrease.
+"""Limit calls in flight per endpoint, key and model: additive increase, multiplicative decrease.
 
 The rule is TCP's (Chiu and Jain 1989; RFC 5681): until the first cut the window doubles per round trip, then it grows by a fixed step per round trip.
-A reply that pushes back cuts it by a share, once for all calls that were in flight together. Used from one event loop.
+A reply that signals overload cuts it by a share, once for all calls that were in flight together. Used from one event loop.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ FLOOR = 1.0
 CUT = 0.7  # CUBIC's factor (RFC 9438): halving empties a window that a few stray 429s should only trim
 STEPS_TO_CEILING = 16.0  # round trips from nothing to the ceiling, growing evenly
 MAX_PAUSE_SECONDS = 600.0
-# A loop's clock may count whole milliseconds, and a timer come that much early.
+# A loop's clock may count whole milliseconds, and a timer fire that much early.
 CLOCK_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to have one call in flight. `epoch` counts the cuts before it was given, `number` the permits."""
+    """The right to one call in flight; `epoch` counts cuts, `number` permits before."""
 
     epoch: int
     number: int
@@ -49,7 +49,7 @@ class ConcurrencyLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> Permit:
-        """Wait for room in the window and for the end of a pause; first come, first served."""
+        """Wait in order for a free place in the window and a pause's end."""
         if not self._waiting and self._has_room():
             return self._permit()
         waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
@@ -62,7 +62,7 @@ class ConcurrencyLimiter:
             raise
 
     def release(self, permit: Permit, outcome: Outcome) -> None:
-        """Give the permit back and let the outcome move the window.
+        """Return the permit, and let the outcome move the window.
 
         The window grows only where it was full while the call was in flight.
         """
@@ -74,13 +74,13 @@ class ConcurrencyLimiter:
         self._wake()
 
     def pause(self, seconds: float) -> None:
-        """Let no call start before so many seconds have passed."""
+        """Let no call start within the next `seconds`."""
         until = asyncio.get_running_loop().time() + min(seconds, self._max_pause)
         self._resume_at = max(self._resume_at, until)
         self._arm()
 
     def observe(self, headers: Mapping[str, str], tokens: int) -> None:
-        """Pause when a reply's `x-ratelimit-*` headers say that the next call, of about `tokens` tokens, has no room before the reset."""
+        """Pause when `x-ratelimit-*` headers allow no call of `tokens` tokens before the reset."""
         for what, needed in (("requests", 1), ("tokens", tokens)):
             remaining = headers.get(f"x-ratelimit-remaining-{what}")
             reset = headers.get(f"x-ratelimit-reset-{what}")
@@ -114,7 +114,7 @@ class ConcurrencyLimiter:
                 waiter.set_result(self._permit())
 
     def _arm(self) -> None:
-        """Start the timer of a pause. It alone ends it: two readers of a moving clock could each leave that to the other."""
+        """Start the timer that ends a pause, and is the only one to do so."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(self._resume_at, self._pause_ends)
 
@@ -131,7 +131,7 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def duration(text: str) -> float | None:
-    """Return the seconds in `1s`, `6m0s`, `20ms`, `1h2m3.5s` or a bare number; None where it is none of these."""
+    """Return seconds from `1s`, `6m0s`, `20ms`, `1h2m3.5s` or a bare number, else None."""
     text = text.strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
     if parts and "".join(number + unit for number, unit in parts) == text:

@@ -1,4 +1,4 @@
-"""What a job would ask: a model that asks nobody, counts, and gives typical answers."""
+"""Estimate a job's calls, by a model that counts and returns typical answers."""
 
 import hashlib
 import json
@@ -30,10 +30,10 @@ WIDTH = 64
 
 
 def tokens_in(text: str) -> int:
-    """Estimate the tokens of a text for the byte-level tokenisers of today's models (100k to 200k entries).
+    """Estimate the tokens of a text for today's byte-level tokenisers (100k-200k entries).
 
-    A word is one token for every 7 letters begun; digits go by threes and marks by twos; one space belongs to the word after it, and a longer
-    run of white space is one token; a character beyond ASCII is one.
+    A word is one token for every 7 letters begun; digits go by threes and marks by twos; one space belongs to the word after it, and a longer run of
+    white space is one token; a character beyond ASCII is one.
     """
     count = 0
     for piece in PIECES.findall(text):
@@ -50,9 +50,9 @@ def tokens_in(text: str) -> int:
 def schema_tokens(schema: Schema, spec: ModelSpec, base_url: str) -> int:
     """Estimate the tokens that a schema adds to the prompt as it is billed.
 
-    Where it stands in the prompt in words, those words. As `response_format` it constrains what is written (vLLM, llama.cpp, Ollama) and is no part
-    of the prompt: Ollama's `prompt_eval_count` does not hold it (ollama/ollama#11022). OpenAI shows it to the model, and bills it without `required`
-    and `additionalProperties`, and 9 tokens for what stands around it (as measured in openai/openai-cookbook#2140).
+    A schema in words counts as those words. As `response_format` it constrains what is written (vLLM, llama.cpp, Ollama) and is no part of the
+    prompt: Ollama's `prompt_eval_count` excludes it (ollama/ollama#11022). OpenAI shows it to the model, and bills it without `required` and
+    `additionalProperties`, and 9 tokens for its frame (as measured in openai/openai-cookbook#2140).
     """
     if EndpointQuirks.of(base_url).form_for(spec) != "json_schema":
         return tokens_in(in_words(schema.body))
@@ -68,7 +68,7 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class EstimateLine:
-    """Calls and tokens of one purpose of one stage and one model. Embeddings and texts that are read count as prompts."""
+    """Calls and tokens per purpose, stage and model, with embedded and read texts as prompts."""
 
     stage: str
     purpose: str
@@ -82,26 +82,26 @@ class EstimateLine:
         return self.prompt_tokens + self.completion_tokens
 
     def cost(self, base_url: str) -> float | None:
-        """Return the cost in USD; None where the model's price is not known."""
+        """Return the cost in USD; None without a known price."""
         rates = rates_of(self.model, self.model.base_url or base_url)
         return rates.cost(Usage(self.prompt_tokens, self.completion_tokens)) if rates else None
 
     def times(self, factor: float) -> "EstimateLine":
-        """Scale to `factor` times the features, rounded up."""
+        """Return the line for `factor` times the features, rounded up."""
         calls, prompt, completion = (int(np.ceil(value * factor)) for value in (self.calls, self.prompt_tokens, self.completion_tokens))
         return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion)
 
 
 @dataclass
 class Estimate:
-    """Sums per stage, purpose and model. The same question counts once: the cache would answer it the second time."""
+    """Sums per stage, purpose and model, with equal questions counted once, as when cached."""
 
     lines: dict[tuple[str, str, str], EstimateLine] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
 
     def add(self, key: str, tag: Tag, model: ModelSpec, usage: Usage, max_tokens: int = 0, calls: int = 1) -> None:
-        """Count a question; `max_tokens` is what its reply may take at most, which the context window must hold, too."""
+        """Count a question; the context window must also hold its reply's `max_tokens`."""
         if key in self._asked:
             return
         self._asked.add(key)
@@ -118,7 +118,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class DryModel:
-    """A `Model` that asks nobody: it counts into an estimate and gives typical answers."""
+    """A `Model` that sends nothing: it adds to an estimate and gives typical answers."""
 
     spec: ModelSpec
     tag: Tag
@@ -152,7 +152,7 @@ class DryModel:
         return Reply(prompt.typical, "stop", usage, key, self.rates.cost(usage) if self.rates else None, choices=choices)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return vectors that depend on the text and mean nothing."""
+        """Return meaningless vectors that depend on the text."""
         for place, text in enumerate(dict.fromkeys(texts)):
             self.estimate.add(self._namer.embedding(text), self.tag, self.spec, Usage(tokens_in(text), 0), calls=int(place % TEXTS_PER_CALL == 0))
         drawn = [np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])).normal(size=WIDTH) for text in texts]

@@ -1,4 +1,4 @@
-"""Many calls at once."""
+"""Make many calls at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -12,8 +12,8 @@ T = TypeVar("T")
 async def gather_all(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Return all answers, in order.
 
-    Where one raises, the others are waited for: their calls are under way and paid for, and a job that is resumed finds their answers. Then the
-    first error is raised, one that pauses the job before any other. Cancelled itself, it cancels all.
+    Where one raises, the others are awaited: their calls are in flight and paid for, and a job that is resumed finds their answers. Then the first
+    error is raised, one that pauses the job before any other. Cancelled itself, it cancels all.
     """
     tasks = [asyncio.ensure_future(question) for question in questions]
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -24,7 +24,7 @@ async def gather_all(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 class CallsInFlight:
-    """Make the same call once, however many ask for it at the same time. Used from one event loop."""
+    """Calls in flight of one event loop, shared by concurrent callers of the same."""
 
     def __init__(self) -> None:
         self._futures: dict[str, asyncio.Future[object]] = {}
@@ -32,7 +32,7 @@ class CallsInFlight:
     async def share(self, key: str, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
         """Return what `make` returns, and whether another caller made it.
 
-        A failed call fails for all who share it. A pause concerns one job, and so does being cancelled: then the next caller makes the call.
+        A failed call fails for all who share it. A pause or cancellation concerns one job: then the next caller makes the call.
         """
         while (future := self._futures.get(key)) is not None:
             shared = await asyncio.shield(future)

@@ -1,4 +1,4 @@
-"""Calls kept in memory: for tests, benches and probes."""
+"""Store calls in memory, for tests, benches and probes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 
 @dataclass
 class MemoryCallStore:
-    """`CallStore` with caps. Used from one event loop, by any number of tasks; several clients may share one."""
+    """A `CallStore` with caps, for any tasks and clients of one event loop."""
 
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     calls: list[Call] = field(default_factory=list)
@@ -44,7 +44,7 @@ class MemoryCallStore:
         return amount
 
     def check(self) -> None:
-        """Nothing stops here."""
+        """Do nothing, as no work is interrupted."""
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
         self._open.remove(reserved)
@@ -71,7 +71,7 @@ class MemoryCallStore:
         return sum(calls), sum(tokens), sum(usd)
 
     def _short_of(self, amount: Amount) -> tuple[str, float] | None:
-        """Return the first cap that the amount would pass, and its name."""
+        """Return the name and value of the first cap that the amount would pass."""
         caps = (("calls", self.budget.calls), ("tokens", self.budget.tokens), ("usd", self.budget.usd))
         for (name, cap), committed, more in zip(caps, self._committed(), _numbers(amount), strict=True):
             if cap is not None and committed + more > cap:

@@ -1,4 +1,4 @@
-"""One model at an endpoint, bound to a chunk's call store: chat, embeddings and log-probabilities of texts, each kept by its key."""
+"""Ask one model for chat, embeddings and log-probabilities, and store each by key."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ T = TypeVar("T")
 log = logs.get_logger(__name__)
 
 STATUS: dict[Finish, CallStatus] = {"stop": "answered", "length": "truncated", "refusal": "refused", "invalid": "failed"}
-MAX_CHARACTERS = 200_000  # of the texts of one call for embeddings
+MAX_CHARACTERS = 200_000  # of the texts of one embeddings call
 EMBEDDING, READING = "embedding@1", "reading@1"
 # The ways of asking for a text's log-probabilities: legacy completions, and vLLM's own.
 BY_ECHO: dict[str, Any] = {"echo": True, "logprobs": 1}
@@ -37,7 +37,7 @@ BY_PROMPT_LOGPROBS: dict[str, Any] = {"prompt_logprobs": 1}
 
 
 class NoTokensError(AbilityMissingError):
-    """A reply has no log-probabilities of the prompt: this way of asking is not understood."""
+    """The error of a reply without prompt log-probabilities, as of another API variant."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ClientModel:
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [N, D], rows of unit length.
 
-        Raises AbilityMissingError where vectors of two widths meet: the endpoint's model is not the one of before.
+        Raises AbilityMissingError where vectors of two widths meet: the endpoint's model has changed.
         """
         keys = {text: self.namer.embedding(text) for text in texts}
         kept = await asyncio.gather(*map(self.call_store.recall, keys.values()))
@@ -91,7 +91,7 @@ class ClientModel:
         return np.stack([found[text] for text in texts]) if texts else np.zeros((0, 0), np.float32)
 
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
-        """Return the log-probability of each token but the first. Raises AbilityMissingError where the endpoint gives none."""
+        """Return the log-probabilities of all tokens but the first, or raise AbilityMissingError."""
         key = self.namer.reading(text)
         choices, _ = await self.in_flight.share(key, lambda: self._read(key, text))
         return choices
@@ -111,7 +111,7 @@ class ClientModel:
         with self._failure_recorded(key, prompt.template, cost, lambda: json.dumps(payloads.chat_body(request, self.attempts.quirks))):
             reply = await self.attempts.run(send, bound, self.call_store, cost, is_limited=self.transport.name == "live")
         self._record(key, prompt.template, cost, STATUS[reply.finish], reply.sent, reply.raw, reply.reason or None)
-        # What is recorded is not for explainers and scorers.
+        # Explainers and scorers do not need what is recorded.
         made = replace(reply, key=key, usage=cost.usage, cost_usd=cost.usd, seconds=cost.seconds, attempts=cost.attempts)
         return replace(made, raw="", sent="", headers={})
 
@@ -145,7 +145,7 @@ class ClientModel:
         return choices
 
     async def _read_by(self, way: dict[str, Any], key: str, text: str) -> tuple[TokenChoice, ...]:
-        """Read a text in one way. One token is generated, since some endpoints refuse to generate none."""
+        """Read a text in one way; some endpoints refuse to generate less than one token."""
         bound, cost = Usage(_bytes_of(text) + payloads.TOKENS_PER_REQUEST, 1, is_known=False), CallCost(self.rates)
         body = json.dumps({"model": self.spec.model, "prompt": text, "max_tokens": 1, "temperature": 0} | way | self.spec.extra)
         send = self._post("/completions", body, bound, bound.prompt_tokens * payloads.READ_BYTES, payloads.read_prompt_tokens)
@@ -179,7 +179,7 @@ class ClientModel:
             raise
 
     def _record(self, key: str, template: str, cost: CallCost, status: CallStatus, prompt: str, raw: str | None, error: str | None = None) -> None:
-        """Record a call, and log it. `error` says why there is no answer."""
+        """Record and log a call; `error` says why there is no answer."""
         call = Call(
             key=key,
             tag=self.tag,
@@ -201,7 +201,7 @@ class ClientModel:
 
 
 def _kept_answer(kept: StoredReply, bound: Usage) -> Reply | None:
-    """Return the answer in a kept reply; None, and so asked again, where what an earlier version took for one is none."""
+    """Return a stored answer; None (so asked again) where an earlier version stored none."""
     try:
         reply = payloads.read_chat(kept.raw, bound, "", {})
     except TransportError:
@@ -216,7 +216,7 @@ def _bytes_of(text: str) -> int:
 
 
 def _shares(cost: CallCost, sizes: list[int]) -> list[CallCost]:
-    """Split the cost of one call over its texts by size; the shares add up to it."""
+    """Split the cost of one call over its texts by size, with the same sum."""
     ends = [cost.usage.prompt_tokens * passed // sum(sizes) for passed in np.cumsum(sizes).tolist()]
     shares = [CallCost(cost.rates, 0, Usage(end - start, 0, cost.usage.is_known)) for start, end in zip([0, *ends], ends, strict=False)]
     shares[0].attempts, shares[0].seconds = cost.attempts, cost.seconds
@@ -236,7 +236,7 @@ def _batches(texts: list[str]) -> list[list[str]]:
 
 
 def _log(call: Call) -> None:
-    """Log a line per call; answered ones, of which there may be millions, at the level `debug`."""
+    """Log a line per call; answered ones, maybe millions, at the level `debug`."""
     if call.status == "answered" and not logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
         return
     write = log.debug if call.status == "answered" else log.info

@@ -1,4 +1,4 @@
-"""Prices of tokens: from the model's settings, else from the list of `genai-prices`. Not known is None, never 0."""
+"""Price tokens by model settings or the list of `genai-prices`; unknown is None, never 0."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,7 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Usage
 
 MILLION = 1_000_000
-SAMPLE = 10_000  # tokens that the list is asked about: below every tier of long prompts
+SAMPLE = 10_000  # tokens for which the list is asked: below every tier of long prompts
 BATCH_SHARE = 0.5  # OpenAI: "50% cost discount compared to synchronous APIs" (platform.openai.com/docs/guides/batch)
 FREE = ":free"
 
@@ -24,7 +24,7 @@ class Rates:
 
 
 def rates_of(spec: ModelSpec, base_url: str) -> Rates | None:
-    """Return a model's rates: as its settings state them, else as listed, halved for OpenAI's batches; None where not known."""
+    """Return a model's rates, set or listed, halved for OpenAI's batches; None if unknown."""
     if spec.price is not None:
         return Rates(spec.price.input, spec.price.output)
     return _listed(spec.model, base_url.rstrip("/"), spec.transport == "batch")
@@ -32,8 +32,8 @@ def rates_of(spec: ModelSpec, base_url: str) -> Rates | None:
 
 @lru_cache(maxsize=1024)
 def _listed(model: str, base_url: str, is_batch: bool) -> Rates | None:
-    """Return listed rates. The list knows providers by their URL, whatever a model is called."""
-    # The list and its HTTP client: only where a price is looked up.
+    """Return listed rates; the list knows providers by URL, whatever the model's name."""
+    # Imported only for a price: the list comes with an HTTP client.
     from genai_prices import Usage as ListedUsage
     from genai_prices import calc_price
 

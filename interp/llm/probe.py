@@ -1,4 +1,4 @@
-"""Probes of models before a job is stored: whether they answer, and have what a scorer needs."""
+"""Probe models before a job is stored: do they answer, with the needed abilities?"""
 
 import asyncio
 import difflib
@@ -32,19 +32,19 @@ T = TypeVar("T")
 TAG = Tag("probe", "probe", "probe", None, "probe")
 QUESTION = Prompt((Message("user", "Reply with the word yes."),), "probe@1", "yes", max_tokens=16)
 TEXT = "The quick brown fox"
-SECONDS = 45.0  # for a probe in all: less than the minute that callers of the API wait for its answer
+SECONDS = 45.0  # per probe: less than the minute that callers of the API wait for its answer
 ATTEMPT_SHARE, LIST_SHARE = 1 / 3, 1 / 9  # of them, at most
 LIST_TRIES = 3
 NAMES_SHOWN = 5
-# Where servers say how long a context may be: vLLM, OpenRouter, Groq, LM Studio.
+# Fields in which servers give the context length: vLLM, OpenRouter, Groq, LM Studio.
 WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe found. `models` are the names that the endpoint lists.
+    """The result of a probe; `models` are the names that the endpoint lists.
 
-    `context_window` in tokens is None where the endpoint does not say, `embedding_width` where no embedding was asked for.
+    `context_window` in tokens is None where the endpoint does not say, `embedding_width` where no embedding was requested.
     """
 
     abilities: frozenset[Ability]
@@ -54,10 +54,10 @@ class ProbeResult:
 
 
 async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
-    """List the endpoint's models, and ask a tiny question where a need or an unlisted name makes it necessary.
+    """List the endpoint's models, and ask a tiny question where needed.
 
-    Passing faults are tried again within `timeout` seconds in all; an attempt may take a third of them. Raises EndpointUnreachableError,
-    EndpointRefusedError, KeyRefusedError, ModelUnknownError, AbilityMissingError and QuotaExhaustedError.
+    A need or an unlisted name makes it necessary. Transient faults are retried within `timeout` seconds; an attempt may take a third of them. Raises
+    EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError, AbilityMissingError and QuotaExhaustedError.
     """
     shown = shown_url(client.base_url_of(spec))
     asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * ATTEMPT_SHARE)})
@@ -74,12 +74,12 @@ async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], t
 
 
 def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
-    """Run `probe` in a thread without an event loop, with a client of its own."""
+    """Run `probe` in a thread without an event loop, with a new client."""
     return _with_client(settings, timeout, lambda client: probe(client, spec, needs, timeout))
 
 
 def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) -> tuple[str, ...]:
-    """Return the models that an endpoint lists, in a thread without an event loop; none where it answers and lists none. Costs nothing.
+    """Return an endpoint's listed models, in a thread without an event loop, at no cost.
 
     Raises EndpointUnreachableError, EndpointRefusedError and KeyRefusedError.
     """
@@ -128,9 +128,9 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
 
 
 async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
-    """Return what `/models` lists; nothing where there is no such page, or the key may not see it, or it fails three times.
+    """Return what `/models` lists; nothing where absent, forbidden or failed three times.
 
-    An attempt may take `attempt` seconds. Raises KeyRefusedError, EndpointRefusedError, and TransportError where three times nobody answered.
+    An attempt may take `attempt` seconds. Raises KeyRefusedError, EndpointRefusedError, and TransportError after three times without an answer.
     """
     endpoint = client.endpoint(client.base_url_of(spec))
     try:
@@ -152,7 +152,7 @@ def _unreachable(shown: str, fault: TransportError) -> EndpointUnreachableError:
 
 
 async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
-    """Return the abilities of chat that are there. Raises AbilityMissingError where one that is needed is not."""
+    """Return the chat abilities found, or raise AbilityMissingError for a needed one."""
     needs_logprobs = Ability.LOGPROBS in needs
     reply = await _tried(model.ask(replace(QUESTION, top_logprobs=5) if needs_logprobs else QUESTION))
     if needs_logprobs and not any(choice.alternatives for choice in reply.choices):
@@ -170,7 +170,7 @@ async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
 
 
 async def _tried(call: Awaitable[T]) -> T:
-    """Return the answer to a probe's question. Raises AbilityMissingError where the endpoint rejects it."""
+    """Return the answer to a probe's question, or raise AbilityMissingError where it is rejected."""
     try:
         return await call
     except CallFailedError as error:
@@ -182,7 +182,7 @@ async def _tried(call: Awaitable[T]) -> T:
 
 
 def _is_called(asked: str, listed: str) -> bool:
-    """Return whether a listed name is the model: Ollama lists `llama3:latest` for `llama3`, OpenRouter takes `model:free` of what it lists."""
+    """Return whether a listed name is the model, despite Ollama's `:latest` or OpenRouter's `:free`."""
     return asked == listed or listed == f"{asked}:latest" or asked.partition(":")[0] == listed
 
 

@@ -1,4 +1,4 @@
-"""Prompt templates: one readable file each, led by its version, in the `templates` folder of the package that asks.
+"""Load versioned prompt templates, one readable file each, from a package's `templates` folder.
 
 version: 1
 [system]
@@ -32,26 +32,26 @@ class Template:
 
     @property
     def title(self) -> str:
-        """The name in a prompt's provenance: `contexts@1`."""
+        """Return the name in a prompt's provenance: `contexts@1`."""
         return f"{self.name}@{self.version}"
 
     def messages(self, **values: str) -> tuple[Message, ...]:
-        """Fill the placeholders of the messages in one pass, so that one in a filled-in text stays text. Raises KeyError."""
+        """Fill the messages' placeholders in one pass, never in filled-in text; raises KeyError."""
         return tuple(Message(role, filled(text, values)) for name, text in self.parts for role in get_args(Role) if role == name)
 
     def part(self, name: str) -> str:
-        """Return a part as it stands in the file. Raises KeyError."""
+        """Return a part as in the file, or raise KeyError."""
         return dict(self.parts)[name]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """Fill the placeholders of a text in one pass. Raises KeyError on one without a value."""
+    """Fill a text's placeholders in one pass; raises KeyError without a value."""
     return _PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
 
 @cache
 def template(package: str, name: str) -> Template:
-    """Load `templates/<name>.txt` of a package. Raises ValueError on a file that does not begin with its version."""
+    """Load `templates/<name>.txt` of a package; raises ValueError where its version is missing."""
     text = (files(package) / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     head = _HEAD.match(text)
     if head is None:

@@ -1,4 +1,4 @@
-"""Errors in the bodies of replies, whatever the HTTP status: their message, their code and the status that they amount to."""
+"""Read errors in reply bodies: message, code, and equivalent HTTP status, whatever the actual one."""
 
 import json
 import re
@@ -8,15 +8,15 @@ from typing import Any
 
 MAX_QUOTE = 300
 
-# Where the words, and where the code, of an error stand. First come, first served.
+# Fields of an error's words and code, in order of preference.
 WORDS = ("message", "msg", "error_msg", "error_message", "status_msg", "detail", "description", "reason", "title")
 CODES = ("code", "error_code", "status_code", "status", "http_status", "type")
-# Where an error stands inside a body. Without one of these a body is an error by itself, or none.
+# Fields of a body that hold an error. Without one of these a body is an error by itself, or none.
 HOLDERS = ("error", "errors", "base_resp", "detail")
-# What stands in place of an error's code where all went well.
+# Values of an error's code that mean success.
 WELL = frozenset({0, 200, True, "0", "200", "ok", "success"})
 
-# What a code in words amounts to as an HTTP status.
+# HTTP statuses of codes in words.
 STATUS_OF_CODE: Mapping[str, int] = {
     name: status
     for status, names in {
@@ -35,7 +35,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     }.items()
     for name in names.split()
 }
-# What an error without a code amounts to, by its words.
+# HTTP statuses of errors without a code, by their words.
 STATUS_OF_WORDS = (
     (429, re.compile(r"rate.?limit|too many requests|quota", re.IGNORECASE)),
     (
@@ -51,7 +51,7 @@ UPSTREAM = 502  # an error of which nothing else is known: a gateway's own fault
 
 @dataclass(frozen=True, slots=True)
 class ErrorSaid:
-    """An error's message, its code in words, the parameter that it names and the status that it amounts to; None where not said."""
+    """An error's message, code in words, parameter and status; None where not given."""
 
     message: str
     code: str | None = None
@@ -60,7 +60,7 @@ class ErrorSaid:
 
 
 def error_of(text: str) -> ErrorSaid:
-    """Return the error in the body of a failed request, in any of the shapes below; the text itself where it is no JSON."""
+    """Return the error in a failed request's body (shapes below), else the text itself."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -69,11 +69,11 @@ def error_of(text: str) -> ErrorSaid:
 
 
 def error_inside(body: Any) -> ErrorSaid | None:
-    """Return the error in a body that came with HTTP status 2xx; None where there is none. Its `status` is always given.
+    """Return the error, with a `status`, in a body with HTTP status 2xx, if any.
 
-    Shapes: `{"error": {...}}` and `{"error": "text"}` (routers), `[{"error": {...}}]` (Google), `{"object": "error", ...}` (vLLM),
-    `{"type": "error", "error": {...}}` (Anthropic), `{"detail": ...}` (FastAPI), `{"code": 429, "message": ...}` (Zhipu, DashScope),
-    `{"success": false, "errors": [...]}` (Cloudflare), `{"base_resp": {"status_code": ..., "status_msg": ...}}` (MiniMax).
+    Shapes: `{"error": {...}}` and `{"error": "text"}` (routers), `[{"error": {...}}]` (Google), `{"object": "error", ...}` (vLLM), `{"type": "error",
+    "error": {...}}` (Anthropic), `{"detail": ...}` (FastAPI), `{"code": 429, "message": ...}` (Zhipu, DashScope), `{"success": false, "errors":
+    [...]}` (Cloudflare), `{"base_resp": {"status_code": ..., "status_msg": ...}}` (MiniMax).
     """
     if isinstance(body, list):
         return next((found for each in body if isinstance(each, dict) and (found := error_inside(each))), None)
@@ -113,7 +113,7 @@ def _said(body: Any) -> ErrorSaid:
 
 
 def _inner(body: dict[str, Any]) -> Any:
-    """Return the error itself: the first of several, but all of FastAPI's `detail`, whose entries name the fields that they are about."""
+    """Return the first inner error, but all of FastAPI's `detail`, whose entries name fields."""
     name = next((name for name in HOLDERS if body.get(name)), None)
     found = body[name] if name else body
     return found[0] if isinstance(found, list) and name != "detail" and isinstance(found[0], dict) else found
@@ -136,7 +136,7 @@ def _code(error: dict[str, Any]) -> str | None:
 
 
 def _status(*errors: dict[str, Any]) -> int | None:
-    """Return the first number that is a status of failure, else the status of the first known word."""
+    """Return the first numeric failure status, else the status of the first known word."""
     codes = [code for error in errors for code in _codes(error)]
     numbers = (int(code) for code in codes if type(code) is int or (isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3))
     number = next((number for number in numbers if 400 <= number < 600), None)

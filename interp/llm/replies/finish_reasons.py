@@ -1,4 +1,4 @@
-"""The meaning of a reply's `finish_reason`: one table of every word that servers are known to send."""
+"""Interpret `finish_reason` by one table of all words that servers send."""
 
 from enum import Enum
 
@@ -6,8 +6,8 @@ from enum import Enum
 class Ending(Enum):
     """How a reply ended.
 
-    ANSWER: by itself. LENGTH: cut short. REFUSAL: declined by the model or a filter. FAILURE: broken off by the server, and may succeed when asked
-    again. OTHER: no answer, for a reason that is not known to pass.
+    ANSWER: by itself. LENGTH: cut short. REFUSAL: declined by the model or a filter. FAILURE: broken off by the server, and may succeed when retried.
+    OTHER: no answer, for a reason that may be permanent.
     """
 
     ANSWER = "answer"
@@ -17,7 +17,7 @@ class Ending(Enum):
     OTHER = "other"
 
 
-# In lower case, by who sends them. What is not here is OTHER.
+# In lower case, with the servers that send them. All other words are OTHER.
 _WORDS = {
     Ending.ANSWER: (
         "stop",  # OpenAI and most; Gemini in capitals
@@ -54,10 +54,10 @@ ENDINGS: dict[str, Ending] = {word: ending for ending, lines in _WORDS.items() f
 
 
 def ending_of(word: object, has_text: bool) -> Ending:
-    """Return what a `finish_reason` says of its reply.
+    """Return the meaning of a `finish_reason`.
 
-    None and the empty string say nothing: some servers set it in streams alone. Then a reply with a text is an answer, since its reader still
-    wants it whole, and one without is none.
+    None and the empty string mean nothing: some servers set it in streams alone. Then a reply with a text is an answer, since its parser still
+    requires all of it, and one without is none.
     """
     if word is None or word == "":
         return Ending.ANSWER if has_text else Ending.OTHER

@@ -1,4 +1,4 @@
-"""Reasoning in a reply's text, where no parser of the server took it out: it holds drafts, and is never the answer.
+"""Find reasoning in a reply's text, which is draft and never the answer.
 
 Servers without a reasoning parser (and templates that begin the reply with an opening tag) leave it in `content`. The spellings are those of the
 reasoning parsers of vLLM and SGLang, and of the models' own chat templates.
@@ -15,7 +15,7 @@ from interp.llm.base import TokenChoice
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How a family of models marks its reasoning: opening and closing marks as regular expressions."""
+    """Opening and closing marks of a model family's reasoning, as regular expressions."""
 
     opens: str
     closes: str
@@ -43,7 +43,7 @@ SPELLINGS = (
 
 _ALTERNATIVES = "|".join(f"(?P<o{place}>{each.opens})|(?P<c{place}>{each.closes})" for place, each in enumerate(SPELLINGS))
 _MARK = re.compile(rf"(?=[<\[◁aHh])(?:{_ALTERNATIVES})")  # what marks begin with, looked at first: else each place is compared with all of them
-# One of these stands in every mark. Most replies hold none, and each is looked at: a search for all marks takes a twentieth of what a reply costs.
+# Every mark contains one of these. Most replies have none, and each is checked: a search for all marks takes a twentieth of a reply's cost.
 _HINTS = ("<", "THINK]", "think▷", "assistantfinal", "thought process:", "my response:")
 FALSE_STARTS = 1000
 _END_OF_MESSAGE = re.compile(r"\s*<\|(?:return|end|call)\|>\s*\Z")
@@ -51,7 +51,7 @@ _STRUCTURED = re.compile(r"\s*(?:[{\[]|```)")
 
 
 def answer_in(text: str) -> str:
-    """Return the text without its reasoning: empty where it holds nothing else, unchanged where it holds none."""
+    """Return the text without its reasoning, which may be empty or unchanged."""
     spans = reasoning_in(text)
     if not spans:
         return text
@@ -78,10 +78,10 @@ def answer_tokens(choices: Sequence[TokenChoice]) -> tuple[TokenChoice, ...]:
 
 
 def reasoning_in(text: str) -> list[tuple[int, int]]:
-    """Return [start, stop) of each stretch of reasoning, in order; what is never closed lasts to the end.
+    """Return [start, stop) of each stretch of reasoning; without a close, to the end.
 
     A closing mark without an opening one ends reasoning that began with the reply. A mark inside a JSON object is part of it, and an opening mark
-    within a line is one that the text speaks of.
+    within a line is one that the text mentions.
     """
     if not _may_hold_a_mark(text):
         return []
@@ -109,21 +109,21 @@ def _may_hold_a_mark(text: str) -> bool:
 
 
 def _begins(text: str, at: int, after: int) -> bool:
-    """Return whether a mark comes first in its line, or in what follows earlier reasoning."""
+    """Return whether a mark begins its line, or the text after earlier reasoning."""
     return not text[max(after, text.rfind("\n", 0, at) + 1) : at].strip()
 
 
 def _ends_alone(text: str, mark: re.Match[str], after: int) -> bool:
-    """Return whether a closing mark without an opening one counts: it begins or ends its line, or JSON follows it."""
+    """Return whether a lone closing mark counts: at a line's edge, or before JSON."""
     line_end = text.find("\n", mark.end())
     rest = text[mark.end() : line_end if line_end >= 0 else len(text)]
     return _begins(text, mark.start(), after) or not rest.strip() or _STRUCTURED.match(text, mark.end()) is not None
 
 
 def objects_in(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """Yield (start, stop, object) of each JSON object of the text that is part of no other one, in order.
+    """Yield (start, stop, object) of each outermost JSON object of the text, in order.
 
-    Gives up after FALSE_STARTS braces that begin no object, which bounds the time for a text of nothing but braces.
+    Stops after FALSE_STARTS braces that begin no object, which bounds the time for a text of nothing but braces.
     """
     at, false_starts = text.find("{"), 0
     while at >= 0 and false_starts < FALSE_STARTS:

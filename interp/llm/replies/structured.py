@@ -1,4 +1,4 @@
-"""Structured replies: JSON out of text, one repair turn, fresh samples, and then a failure with its reason."""
+"""Get structured replies: JSON from text, one repair turn, new samples, else a failure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,14 +13,14 @@ T = TypeVar("T")
 MAX_ASKS = 6
 MAX_REFUSALS = 3
 MAX_WIDENINGS = 2
-SAMPLE_STRIDE = 1000  # callers number their own samples from 0; fresh tries of one must not be another
-FRESH_TEMPERATURE = 0.5  # at 0 a second try would be the first one again
+SAMPLE_STRIDE = 1000  # callers number their own samples from 0; new tries of one must not be another
+FRESH_TEMPERATURE = 0.5  # at 0 a second try would repeat the first
 MAX_QUOTE = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Read(Generic[T]):
-    """A value that was read, and all replies up to the one that holds it."""
+    """A parsed value, and all replies up to the one that holds it."""
 
     value: T
     replies: tuple[Reply, ...]
@@ -31,17 +31,16 @@ class Read(Generic[T]):
 
     @property
     def calls(self) -> list[str]:
-        """Keys of the recorded calls."""
+        """Return the keys of the recorded calls."""
         return [reply.key for reply in self.replies]
 
 
 async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Read[T]:
     """Ask until `parse` returns a value; it raises ValueError(why) where the text is no answer.
 
-    Six asks in all: as given; once more with the reply and what is wrong with it; then fresh samples. A reply that was cut short is asked again
-    with twice the tokens, twice; a refusal is sampled afresh three times; an invalid reply is never parsed, and sampled afresh.
-    Raises ReplyTruncatedError, RefusalError, ReplyInvalidError, and what `Model.ask` raises; `details["calls"]` of a CallFailedError holds the keys
-    of all calls made.
+    Six asks in all: as given; once more with the reply and what is wrong with it; then new samples. A reply that was cut short is asked again with
+    twice the tokens, twice; a refusal is sampled anew three times; an invalid reply is never parsed, and sampled anew. Raises ReplyTruncatedError,
+    RefusalError, ReplyInvalidError, and what `Model.ask` raises; `details["calls"]` of a CallFailedError holds the keys of all calls made.
     """
     replies: list[Reply] = []
     question, fresh, refusals, widenings, wrong = prompt, 0, 0, 0, ""
@@ -83,7 +82,7 @@ async def _asked(model: Model, question: Prompt, before: list[Reply]) -> Reply:
 
 
 def _repair(question: Prompt, reply: Reply, wrong: str) -> Prompt:
-    """Return the question with the reply and what is wrong with it: most models repair their JSON in this one turn."""
+    """Return the question with its faulty reply, which most models repair in one turn."""
     turn = (
         Message("assistant", reply.text[:MAX_QUOTE] or "(nothing)"),
         Message("user", f"That reply cannot be used: {wrong}. Answer the question again, in the form it asks for, and with nothing else."),
@@ -102,9 +101,9 @@ def _failure(kind: type[CallFailedError], prompt: Prompt, replies: list[Reply], 
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the last JSON object of a reply that is part of no other one. Raises ValueError where there is none.
+    """Return a reply's last outermost JSON object, or raise ValueError.
 
-    What stands in the reply's reasoning does not count (`interp.llm.replies.reasoning`).
+    Reasoning in the reply does not count (`interp.llm.replies.reasoning`).
     """
     found = [value for _, _, value in objects_in(answer_in(text))]
     if not found:
@@ -113,7 +112,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def last_marker(text: str, marker: str) -> str:
-    """Return the first line after the last occurrence of a marker; an earlier one may be quoted. Raises ValueError."""
+    """Return the line after the last (unquoted) occurrence of a marker, or raise ValueError."""
     _, found, rest = answer_in(text).rpartition(marker)
     lines = [line.strip().strip("*").strip() for line in rest.splitlines()]
     answer = next((line for line in lines if line), "")

@@ -1,4 +1,4 @@
-"""Types between the client and its two transports, live and batch."""
+"""Define the types between the client and its transports, live and batch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Prompt, Reply, Usage
 from interp.llm.call_store import CallStore
 
-# `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only addresses that may not be asked.
+# `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only forbidden addresses.
 FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
 UNSENT = frozenset({"connect", "forbidden"})
 MAX_CODE = 100
 
-# Statuses after which a proxy may have given up on an answer that the model went on to write.
+# Statuses after which a proxy may have given up on an answer that the model continued to write.
 MAYBE_BILLED = frozenset({408, 504, 524})
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat question to be sent. `key` is its cache key (and a batch line's `custom_id`), `bound` the most tokens it can take."""
+    """A chat question; `key` is its cache key (batch `custom_id`), `bound` its token limit."""
 
     key: str
     spec: ModelSpec
@@ -29,7 +29,7 @@ class ChatRequest:
 
 
 class TransportError(Exception):
-    """An attempt without an answer: a status other than 2xx, a connection that failed, a body that cannot be read.
+    """The error of an attempt without an answer: bad status, connection or body.
 
     `usage` is what the endpoint bills for the attempt all the same; None where it did not say. The endpoint's words are shortened and cleaned of
     control characters here, since they go to clients, logs and the database.
@@ -55,12 +55,12 @@ class TransportError(Exception):
 
     @property
     def reached(self) -> bool:
-        """Whether the request left this machine: then it counts as a call."""
+        """Return whether the request left this machine: then it counts as a call."""
         return self.kind not in UNSENT
 
     @property
     def may_have_cost(self) -> bool:
-        """Whether the endpoint may have written, and billed, an answer that never came here."""
+        """Return whether the endpoint may have written, and billed, an answer that was lost."""
         if self.kind == "status":
             return self.status in MAYBE_BILLED
         return self.kind not in UNSENT
@@ -73,9 +73,9 @@ class ChatTransport(Protocol):
     def name(self) -> Literal["live", "batch"]: ...
 
     async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:
-        """Return the answer to one attempt. Raises TransportError where there is none.
+        """Return the answer to one attempt, or raise TransportError.
 
-        `call_store` is the same for all questions of one chunk; the live transport does not need it. A batch transport gathers questions, submits
+        `call_store` is the same for all questions of one chunk; the live transport does not need it. A batch transport collects questions, submits
         them together, and answers each when its batch has ended; thousands of calls may wait at once.
         """
         ...

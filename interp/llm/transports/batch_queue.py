@@ -1,9 +1,8 @@
-"""The batch transport: questions handed in as files and answered within a day, at half the price (OpenAI Batch API).
+"""Send questions as files, answered within a day at half price (OpenAI Batch API).
 
-A question is in one of three states: it waits for the next batch, it is in a batch at the endpoint, or that batch has ended. The call store knows of
-a batch before anything is waited for, so after a restart a question whose batch is under way waits for that batch, and is not paid twice. Even a
-worker that dies between creating a batch and recording that pays once: the call store knows the uploaded file, and the endpoint knows which batch was
-made of it.
+A question waits for the next batch, is in a batch at the endpoint, or its batch has ended. The call store records a batch before anything waits for
+it, so after a restart a question whose batch is open waits for that batch, and is not paid twice. Even a worker that dies between creating a batch
+and recording that pays once: the call store knows the uploaded file, and the endpoint knows which batch was made of it.
 """
 
 import asyncio
@@ -26,17 +25,17 @@ T = TypeVar("T")
 
 QUIET_SECONDS = 1.0
 MAX_OUTAGE_SECONDS = 120.0
-MAX_QUIET_CHECKS = 60  # calls that trickle in are not waited for without end
+MAX_QUIET_CHECKS = 60  # bounds the wait for a slow series of calls
 MAX_SUBMISSIONS = 3
 MAX_TRIES = 4
 LINES_AT_ONCE = 200
 MAX_FILE_BYTES = 2**30
-LINE_BYTES = 64 * 1024  # of an answer, beside what its tokens need
+LINE_BYTES = 64 * 1024  # per answer, beside what its tokens need
 FILE = "file:"
 
 
 class BatchTransport:
-    """`ChatTransport` over files. Used from one event loop; a queue for each chunk and model."""
+    """`ChatTransport` over files, for one event loop, with a queue per chunk and model."""
 
     name: Literal["batch"] = "batch"
 
@@ -55,7 +54,7 @@ class BatchTransport:
     async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:
         """Return the answer once its batch has ended.
 
-        Raises TransportError; AbilityMissingError where the endpoint has no batches; JobPausedError where somebody cancelled the batch there.
+        Raises TransportError; AbilityMissingError where the endpoint has no batches; JobPausedError where the batch was cancelled there.
         """
         name = (id(call_store), request.spec.model)
         queue = self._queues.get(name)
@@ -70,12 +69,12 @@ class BatchTransport:
             self.release(queue)
 
     def release(self, queue: "BatchQueue") -> None:
-        """Forget a queue that nobody needs: it holds its chunk's call store."""
+        """Delete an unused queue, which holds its chunk's call store."""
         if not queue.users and not queue.is_busy:
             self._queues = {name: other for name, other in self._queues.items() if other is not queue}
 
     async def close(self) -> None:
-        """Leave every batch as it is: the call store knows them."""
+        """Do nothing: open batches are in the call store."""
         queues = list(self._queues.values())
         self._queues.clear()
         for queue in queues:
@@ -84,7 +83,7 @@ class BatchTransport:
 
 @dataclass
 class PendingQuestion:
-    """A question and everyone who waits for its answer. `sent` is its body as it was submitted last."""
+    """A question and all waiting callers; `sent` is its body as last submitted."""
 
     request: ChatRequest
     futures: list[asyncio.Future[Reply]] = field(default_factory=list)
@@ -108,7 +107,10 @@ class PendingQuestion:
 
 @dataclass
 class Batch:
-    """A batch at the endpoint. `keys` are those whose answer nobody has taken yet; `info` and `lines`, by key, come with its end."""
+    """A batch at the endpoint.
+
+    `keys` are those whose answer is still unused; `info` and `lines`, by key, come with its end.
+    """
 
     id: str
     keys: set[str]
@@ -138,15 +140,13 @@ class BatchQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is under way. A batch that ended and whose answers nobody took can be read again."""
+        """Return whether something is in progress (unused answers can be read again)."""
         return bool(self._tasks or self.waiting)
 
     async def open(self) -> None:
-        """Find the batches of an earlier worker before the first question.
+        """Find the batches of an earlier worker before the first question, or raise TransportError.
 
-        Done again where it is not known whether a batch was created.
-
-        Raises TransportError.
+        Repeated where it is not known whether a batch was created.
         """
         async with self._opening:
             if self._is_open:
@@ -173,7 +173,7 @@ class BatchQueue:
                 await self.call_store.batch_ended(batch.id)
 
     async def _adopt(self, batch_id: str, keys: Sequence[str]) -> None:
-        """Track a batch of an earlier worker, or end it where all its answers are recorded."""
+        """Track an earlier worker's batch, or end it where all answers are recorded."""
         if batch_id in self._known:
             return
         unknown = [key for key in keys if await self.call_store.recall(key) is None]
@@ -183,7 +183,7 @@ class BatchQueue:
             await self.call_store.batch_ended(batch_id)
 
     def take(self, request: ChatRequest) -> asyncio.Future[Reply]:
-        """Return the future answer: from the batch that holds the question, or else from the next one."""
+        """Return the future answer: from the question's batch, or else from the next."""
         future = asyncio.get_running_loop().create_future()
         batch = self.batch_of.get(request.key)
         question = batch.questions.get(request.key) if batch else self.waiting.get(request.key)
@@ -228,7 +228,7 @@ class BatchQueue:
             self._submitter = self._start(self._submit_waiting())
 
     async def _submit_waiting(self) -> None:
-        """Submit what waits once nothing new has come for a moment, or there is enough for a file."""
+        """Submit waiting questions after a quiet moment, or when they fill a file."""
         try:
             while self.waiting:
                 for _ in range(MAX_QUIET_CHECKS):
@@ -244,7 +244,7 @@ class BatchQueue:
             self._submitter = None
 
     async def _take_file(self) -> tuple[dict[str, PendingQuestion], bytes]:
-        """Take from the waiting questions what fits one file; drop those that nobody waits for any more."""
+        """Take the questions that fit one file; drop those without a waiting caller."""
         questions, lines, size = dict[str, PendingQuestion](), list[bytes](), 0
         for number, (key, question) in enumerate(list(self.waiting.items())):
             if not question.is_wanted:
@@ -269,7 +269,7 @@ class BatchQueue:
             question.submissions += 1
         try:
             info = await self._create(keys, content)
-        except Exception as error:  # whoever waits must get it
+        except Exception as error:  # every waiting caller must get it
             for question in questions.values():
                 question.finish(_batch_error(error))
             return
@@ -285,7 +285,7 @@ class BatchQueue:
         try:
             info = await retried(lambda tries: self._find_or_create(file, tries), MAX_TRIES, "batches")
         except TransportError as fault:
-            if fault.kind == "status":  # the endpoint said no: nothing was made of the file, and nothing will be
+            if fault.kind == "status":  # a refusal: nothing was made of the file, and nothing will be
                 await self.call_store.batch_ended(uploaded.id)
             else:
                 self._known.discard(uploaded.id)
@@ -297,7 +297,7 @@ class BatchQueue:
         return info
 
     async def _find_or_create(self, file: str, tries: int) -> BatchInfo:
-        """Return the batch of a file. After a try that may have created it, the endpoint is asked for it first."""
+        """Return a file's batch, first asking the endpoint for one after unclear tries."""
         found = await self.endpoint.batch_of_file(file) if tries else None
         return found or await self.endpoint.create_batch(file, payloads.BATCH_PATH)
 
@@ -309,7 +309,7 @@ class BatchQueue:
         return batch
 
     async def _follow(self, batch: Batch) -> None:
-        """Poll a batch until it has ended, or until nobody waits for it."""
+        """Poll a batch until it has ended, or no caller waits for it."""
         began: float | None = None
         clock = asyncio.get_running_loop().time
         try:
@@ -330,7 +330,7 @@ class BatchQueue:
                     if decision.error is not None or clock() - began > self.transport.max_outage_seconds:
                         raise
                 await asyncio.sleep(self.transport.poll_seconds)
-        except Exception as error:  # whoever waits must get it
+        except Exception as error:  # every waiting caller must get it
             for question in batch.questions.values():
                 question.finish(_batch_error(error))
         batch.follower = None
@@ -340,7 +340,7 @@ class BatchQueue:
     async def _read(self, batch: Batch, info: BatchInfo) -> dict[str, dict[str, Any]]:
         """Return all lines of the output and error files, by key.
 
-        Raises TransportError on an output file with fewer lines than the endpoint counts: it was cut on its way, and what is missing is paid for.
+        Raises TransportError on an output file with fewer lines than the endpoint counts: it was cut in transit, and what is missing is paid for.
         After several such files the endpoint's count is taken to be wrong.
         """
         found = await self._lines(info.error_file_id, batch)
@@ -351,7 +351,7 @@ class BatchQueue:
         return found | answered
 
     async def _lines(self, file: str | None, batch: Batch) -> dict[str, dict[str, Any]]:
-        """Return the lines of the batch's own questions; nothing else of a file is kept."""
+        """Return the lines of the batch's own questions; other lines are dropped."""
         found: dict[str, dict[str, Any]] = {}
 
         def take(text: bytes) -> None:
@@ -366,9 +366,9 @@ class BatchQueue:
         return found
 
     async def _end_with(self, batch: Batch, info: BatchInfo, lines: dict[str, dict[str, Any]]) -> None:
-        """Give the questions their answers, keep the lines that nobody has asked for yet, and let go of keys without a line."""
+        """Answer the questions, keep lines for later questions, and drop keys without a line."""
         if info.status == "failed":
-            await asyncio.sleep(self.transport.poll_seconds)  # the endpoint may have no room for another one yet
+            await asyncio.sleep(self.transport.poll_seconds)  # the endpoint may have no capacity for another one yet
         batch.info, batch.lines = info, lines
         settled = 0
         while batch.questions:
@@ -426,14 +426,14 @@ class BatchQueue:
             self._endings.add(self._start(self._end(batch.id)))
 
     async def _end(self, batch_id: str) -> None:
-        """End a batch after those who were just answered have recorded their calls, in the step in which the answer arrives."""
+        """End a batch after the callers just answered have recorded their calls."""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await self.call_store.batch_ended(batch_id)
 
 
 def _batch_error(error: Exception) -> Exception:
-    """Return the error of a question for a fault of its whole batch, by which no question was answered or billed."""
+    """Return a question's error for a fault of its whole, unbilled batch."""
     if not isinstance(error, TransportError):
         return error
     if error.status in (404, 405, 501):

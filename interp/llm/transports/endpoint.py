@@ -30,16 +30,16 @@ MAX_MODELS, MAX_NAME = 5000, 255
 KEY_SHAPE = re.compile(r"\b(sk|pk|rk|gsk|hf|xai)[-_][A-Za-z0-9*_-]{6,}")
 MAX_MESSAGE = 1000
 SHOWN_ERRORS = 10
-# Made anew by the connection.
+# Set by the connection.
 OWN_HEADERS = ("host", "connection", "content-length", "accept-encoding")
 FAILURES = (aiohttp.ClientError, httpx2.HTTPError, openai.OpenAIError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchInfo:
-    """The state of a batch. `status` in the API's words: validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled.
+    """The state of a batch, failed whole where `errors` say why.
 
-    `errors` say why a batch failed whole.
+    `status` in the API's words: validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled.
     """
 
     id: str
@@ -55,14 +55,15 @@ class BatchInfo:
 
 
 class Endpoint:
-    """One base URL with its key. Used from one event loop. Its requests raise TransportError, and nothing else, when they fail."""
+    """One base URL with its key, for one event loop; failed requests raise TransportError."""
 
     def __init__(
         self, base_url: str, key: str = "", reach: Reach | None = None, reply_bytes: int = REPLY_BYTES, resolver: AbstractResolver | None = None
     ) -> None:
-        """`reach` holds the addresses at which its host may be asked: where not given, those of a host that the operator named.
+        """Raise KeyRefusedError or EndpointUnreachableError for a bad key or URL.
 
-        A reply may hold `reply_bytes` beside what its tokens or vectors need. Raises KeyRefusedError and EndpointUnreachableError.
+        `reach` holds the allowed addresses of the host, by default those of a host that the operator named. A reply may have `reply_bytes` beside
+        what its tokens or vectors need.
         """
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("The key of the endpoint holds characters that no HTTP header carries.", cure="Give it again, without line breaks.")
@@ -83,25 +84,25 @@ class Endpoint:
             ),
         )
         if not (link.host == "openai.com" or link.host.endswith(".openai.com")):
-            self._sdk.organization = self._sdk.project = None  # read from the environment by the SDK, and meant for OpenAI alone
+            self._sdk.organization = self._sdk.project = None  # the SDK reads them from the environment; they are meant for OpenAI alone
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r})"
 
     async def post(self, path: str, body: bytes, timeout: float, extra_bytes: int = 0) -> Response:
-        """Post a JSON body to `/chat/completions`, `/embeddings` or `/completions`; `timeout` in seconds is for all of it.
+        """Post a JSON body to `/chat/completions`, `/embeddings` or `/completions`.
 
-        `extra_bytes` is what the question needs of its reply beside `reply_bytes`.
+        `timeout` in seconds is for all of it. `extra_bytes` is what the question needs of its reply beside `reply_bytes`.
         """
         return await self._send(self._sdk.post(path, cast_to=httpx2.Response, content=body), Caps(self._max_bytes(extra_bytes), timeout))
 
     async def models(self, timeout: float) -> list[dict[str, Any]]:
-        """Return what `/models` lists, each with an `id`; names that no job could give are left out."""
+        """Return what `/models` lists with an `id` that a job can give."""
         listed = _list_of((await self._json(self._sdk.get("/models", cast_to=httpx2.Response), timeout)).get("data"))
         return [model for model in listed[:MAX_MODELS] if _is_name(model.get("id"))]
 
     async def upload_batch_file(self, lines: bytes) -> str:
-        """Upload a file of JSON lines; returns its id."""
+        """Upload a file of JSON lines and return its id."""
         upload = self._sdk.post(
             "/files",
             cast_to=httpx2.Response,
@@ -120,7 +121,7 @@ class Endpoint:
         return _batch_info(await self._json(self._sdk.get(f"/batches/{quote(batch_id, safe='')}", cast_to=httpx2.Response)))
 
     async def batch_of_file(self, file_id: str) -> BatchInfo | None:
-        """Return the batch that was made of an uploaded file, among the newest hundred; None when none was."""
+        """Return the batch made of a file, among the newest hundred, or None."""
         listed = _list_of((await self._json(self._sdk.get("/batches?limit=100", cast_to=httpx2.Response))).get("data"))
         return next((_batch_info(batch) for batch in listed if batch.get("input_file_id") == file_id), None)
 
@@ -128,7 +129,7 @@ class Endpoint:
         return _batch_info(await self._json(self._sdk.post(f"/batches/{quote(batch_id, safe='')}/cancel", cast_to=httpx2.Response)))
 
     async def read_lines(self, file_id: str, size: int, extra_bytes: int, take: Callable[[bytes], None]) -> None:
-        """Hand over the lines of a file as they come.
+        """Pass on the lines of a file as they come.
 
         Reads no more than `size` bytes in all, and no line longer than one reply may be.
         """
@@ -158,7 +159,7 @@ class Endpoint:
         return body
 
     async def _send(self, request: Awaitable[httpx2.Response], caps: Caps, take_line: Callable[[bytes], None] | None = None) -> Response:
-        """Await a request of the SDK within `caps`; its lines go to `take_line` where that is given."""
+        """Await a request of the SDK within `caps`, with its lines passed to `take_line`."""
         token = _LIMITS.set((caps, take_line))
         try:
             answer = await request
@@ -173,7 +174,7 @@ class Endpoint:
     def _refusal(self, response: httpx2.Response) -> TransportError:
         text = self.clean(response.content.decode("utf-8", "replace"))
         said = error_of(text)
-        # Where a redirect leads, without a query, which may hold secrets.
+        # A redirect's target, without a query, which may hold secrets.
         target = one_line(response.headers.get("location", "").partition("?")[0], MAX_NAME) if response.status_code < 400 else ""
         message = f"HTTP {response.status_code}, to {target}" if target else said.message or f"HTTP {response.status_code}"
         return TransportError(
@@ -199,11 +200,11 @@ class Endpoint:
 
 
 class _GuardedTransport(httpx2.AsyncBaseTransport):
-    """Transport of the SDK over the guarded connection, within the limits of the request."""
+    """A transport of the SDK over the guarded connection, within the limits of the request."""
 
     def __init__(self, http: HttpConnection, has_key: bool) -> None:
         self._http = http
-        self._left_out = OWN_HEADERS if has_key else (*OWN_HEADERS, "authorization")  # the SDK demands a key, endpoints may not
+        self._left_out = OWN_HEADERS if has_key else (*OWN_HEADERS, "authorization")  # the SDK requires a key, endpoints may not
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         caps, take_line = _LIMITS.get()
@@ -215,7 +216,7 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
         await self._http.close()
 
 
-# Of the request that the task sends: the SDK has no place for them.
+# Limits of the task's request, for which the SDK has no parameter.
 _LIMITS: ContextVar[tuple[Caps, Callable[[bytes], None] | None]] = ContextVar("limits")
 
 
@@ -242,7 +243,7 @@ def _is_name(value: object) -> bool:
 
 
 def _id(value: object) -> str:
-    """Return the name that the endpoint gave to a file or batch. Raises TransportError for one that cannot be kept or asked for."""
+    """Return the endpoint's id of a file or batch; TransportError if unusable."""
     if not (isinstance(value, str) and _is_name(value) and value.isascii()) or value in ("", ".", ".."):
         raise TransportError("garbage", f"the endpoint gave a file or batch the id {one_line(repr(value), MAX_NAME)}")
     return value

@@ -1,4 +1,4 @@
-"""HTTP to one endpoint: to allowed addresses only, without redirects, with caps on a reply's size and time."""
+"""Send HTTP to one endpoint's allowed addresses, without redirects, with size and time caps."""
 
 import asyncio
 import os
@@ -23,23 +23,23 @@ from interp.config.outgoing import Reach
 CONNECTIONS = 8192  # aiohttp's own limit is 100; the concurrency limiter decides what is in flight
 KEEPALIVE_SECONDS = 4.0  # under the 5 s after which many servers close an idle connection: a request into a closing one is lost
 CONNECT_SECONDS = 10.0
-ERROR_BYTES = 64 * 1024  # read of a failed request's body
+ERROR_BYTES = 64 * 1024  # of a failed request's body
 STEP_BYTES = 256 * 1024  # decoded at once, between two checks of the cap
 LINES_AT_ONCE = 200
-ENCODING = "gzip"  # the only one asked for, since its decoder can be told where to stop
+ENCODING = "gzip"  # the only one requested, since its decoder can be told where to stop
 KEPT_HEADERS = (b"x-ratelimit-", b"retry-after", b"x-request-id", b"location")
 
 
 class AddressRefusedError(OSError):
-    """A host has no address that may be asked."""
+    """The error of a host without any allowed address."""
 
 
 class BodyTooLargeError(Exception):
-    """A reply went past its cap, on the wire or decoded."""
+    """The error of a reply past its cap, on the wire or decoded."""
 
 
 class EncodingUnknownError(Exception):
-    """A reply came in a coding that was not asked for."""
+    """The error of a reply in a coding that was not requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response with its decoded body, and those of its headers that matter, in lower case."""
+    """A response with its decoded body, and its relevant headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,13 +65,13 @@ class Response:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolve one host to its allowed addresses only. Connections go to these very addresses: the name is not looked up again."""
+    """A resolver of one host to allowed addresses, which connections use without another lookup."""
 
     def __init__(self, reach: Reach, inner: AbstractResolver, proxy_host: str | None) -> None:
         self._reach, self._inner, self._proxy_host = reach, inner, proxy_host
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Raises AddressRefusedError where no address is allowed, and OSError where there is none."""
+        """Raise AddressRefusedError where no address is allowed, and OSError where there is none."""
         found = await self._inner.resolve(host, port, family)
         if host == self._proxy_host:
             return found
@@ -88,7 +88,7 @@ class GuardedResolver(AbstractResolver):
 
 
 class HttpConnection:
-    """Connections to the host of one base URL. Used from one event loop; opened by the first request.
+    """Connections to one base URL's host, for one event loop, opened on demand.
 
     A proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`) belongs to the operator: it looks names up itself.
     """
@@ -101,7 +101,7 @@ class HttpConnection:
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps, take_line: Callable[[bytes], None] | None = None
     ) -> Response:
-        """Send one request and read its whole reply. `take_line` gets the lines of a body as they come, which is then not kept.
+        """Send one request and read its reply, or pass its lines to `take_line`.
 
         Raises TimeoutError, BodyTooLargeError, EncodingUnknownError, and what aiohttp and sockets raise.
         """
@@ -123,7 +123,7 @@ class HttpConnection:
 
     @asynccontextmanager
     async def _requested(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a response whose body is still to come, and close its connection unless the body was read to its end."""
+        """Yield a response before its body; close its connection unless read to the end."""
         if not url.startswith(self._base_url):
             raise AddressRefusedError("the URL is not beneath the base URL")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, caps.total))
@@ -145,7 +145,7 @@ class HttpConnection:
                 resolver=GuardedResolver(self._reach, self._resolver or aiohttp.ThreadedResolver(), proxy_host),
                 ssl=_tls() if urlsplit(self._base_url).scheme == "https" or self._proxy else True,
             )
-            # No cookies: nothing that an endpoint says in one reply goes into the next request.
+            # No cookies: nothing of a reply goes into the next request.
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, headers={"Accept-Encoding": ENCODING}
             )
@@ -162,7 +162,7 @@ async def _hand_over_lines(parts: AsyncIterator[bytes], max_bytes: int, take: Ca
 
 
 async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator[bytes]:
-    """Yield the body's parts as they come. Raises BodyTooLargeError as soon as more than `size` bytes are there or announced."""
+    """Yield the body's parts; raises BodyTooLargeError once over `size` bytes come or are announced."""
     if (response.content_length or 0) > size:
         raise BodyTooLargeError(f"it announces {response.content_length:,} bytes, and {size:,} are the most that are read")
     decoder = _decoder(response.headers.get("Content-Encoding", ""))
@@ -188,7 +188,7 @@ async def _decoded(response: aiohttp.ClientResponse, size: int) -> AsyncIterator
 
 
 def _decoder(encoding: str) -> Any:
-    """Return a decoder for a coding; None where there is none. Raises EncodingUnknownError."""
+    """Return a coding's decoder, None without a coding; raises EncodingUnknownError."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return None
@@ -198,7 +198,7 @@ def _decoder(encoding: str) -> Any:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Return the first bytes of a failed request's body: enough to say why, whatever else comes."""
+    """Return the first bytes of a failed request's body, which say why."""
     parts, size = [], 0
     try:
         async for part in _decoded(response, ERROR_BYTES):
@@ -225,7 +225,6 @@ async def _lines(parts: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[b
 
 
 def _proxy_of(base_url: str) -> str | None:
-    """Return the proxy that the environment names for a URL."""
     parts = urlsplit(base_url)
     named = getproxies()
     found = named.get(parts.scheme) or named.get("all")
@@ -234,6 +233,6 @@ def _proxy_of(base_url: str) -> str | None:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return a context with the certificates of SSL_CERT_FILE or SSL_CERT_DIR where one is set, else certifi's."""
+    """Return a context with certificates of SSL_CERT_FILE or SSL_CERT_DIR, else certifi's."""
     is_set = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
     return ssl.create_default_context(cafile=None if is_set else certifi.where())

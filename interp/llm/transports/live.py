@@ -1,4 +1,4 @@
-"""The live transport: one question, one request."""
+"""Send each question as one request."""
 
 import json
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LiveTransport:
-    """Chat over HTTP. Parameters that the endpoint rejects are written otherwise and sent again within the same attempt."""
+    """Chat over HTTP, with rejected parameters rewritten and resent within the same attempt."""
 
     name: Literal["live"] = "live"
 

@@ -1,4 +1,4 @@
-"""Requests and replies of the API as plain JSON, and lines of its batch files (platform.openai.com/docs/guides/batch)."""
+"""Encode and decode the API's JSON, and batch file lines (platform.openai.com/docs/guides/batch)."""
 
 import json
 import re
@@ -23,12 +23,12 @@ MAX_BATCH_LINES = 50_000
 MAX_BATCH_BYTES = 200_000_000
 EXPIRED = "batch_expired"
 TOKENS_PER_MESSAGE = 16
-TOKENS_PER_REQUEST = 256  # what chat templates add of their own: a system prompt, the date, the schema's preamble
+TOKENS_PER_REQUEST = 256  # what chat templates add: a system prompt, the date, the schema's preamble
 TOKEN_BYTES = 128  # of JSON: escaped, and with reasoning written twice
 CHOICE_BYTES = 256  # a token with its log-probability and its own bytes
 VECTOR_BYTES = 256 * 1024
 READ_BYTES = 512  # of JSON per byte of a prompt whose tokens are returned
-MAX_CHOICES = 8  # one is asked for
+MAX_CHOICES = 8  # one is requested
 SHOWN = 200
 TEXT_PARTS = frozenset({None, "text", "output_text"})
 NO_JSON_CODES = frozenset({"json_validate_failed"})
@@ -41,8 +41,8 @@ NO_JSON = re.compile(
 def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_tokens: int) -> Usage:
     """Return an upper bound of a request's tokens.
 
-    One per byte sent, what a chat template adds, and all that the reply may take. Byte-level tokenisers start at bytes and only merge, so no text
-    has more tokens than bytes.
+    One per byte sent, what a chat template adds, and all that the reply may take. Byte-level tokenisers start at bytes and only merge, so no text has
+    more tokens than bytes.
     """
     size = sum(len(message.content.encode("utf-8", "replace")) + TOKENS_PER_MESSAGE for message in messages)
     size += len(json.dumps(schema)) + 128 if schema else 0
@@ -50,12 +50,12 @@ def bound_of(messages: tuple[Message, ...], schema: dict[str, Any] | None, max_t
 
 
 def max_tokens_of(request: ChatRequest) -> int:
-    """Return how many tokens the reply may take: the model's own setting in place of the question's."""
+    """Return the reply's token limit: the model's setting, else the question's."""
     return request.spec.max_tokens or request.prompt.max_tokens
 
 
 def extra_bytes_of(request: ChatRequest) -> int:
-    """Return how many bytes the tokens of a reply can need as JSON, with their alternatives."""
+    """Return the most JSON bytes of a reply's tokens and alternatives."""
     alternatives = request.prompt.top_logprobs
     return max_tokens_of(request) * (TOKEN_BYTES + (alternatives + 1) * CHOICE_BYTES * bool(alternatives))
 
@@ -87,15 +87,15 @@ def chat_body(request: ChatRequest, quirks: EndpointQuirks) -> dict[str, Any]:
 
 
 def in_words(schema: dict[str, Any]) -> str:
-    """Return a schema in words, for endpoints that take none. JSON mode requires the word JSON in the prompt, too."""
+    """Return a schema in words, with the word JSON, which JSON mode requires."""
     return f"\n\nReply with one JSON object that fits this JSON schema, and with nothing else:\n{json.dumps(schema)}"
 
 
 def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> Reply:
-    """Return the answer in a body of `/chat/completions`, or what came in place of one.
+    """Return the reply in a body of `/chat/completions`, with or without an answer.
 
-    A body without choices is a filtered prompt's: a refusal. Raises TransportError where the body is garbage or an error under status 200, and
-    where the server broke off while it wrote.
+    A body without choices is a filtered prompt's: a refusal. Raises TransportError where the body is garbage or an error under status 200, and where
+    the server broke off while it wrote.
     """
     body = json_of(raw, headers)
     usage = usage_of(body, bound)
@@ -133,7 +133,7 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
 def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Reply | None:
     """Return an invalid reply for a server's error that the model wrote no valid JSON.
 
-    None for any other fault. Groq's `json_validate_failed` (status 400), and what others say in its place.
+    None for any other fault. Groq's `json_validate_failed` (status 400), and the equivalents of others.
     """
     if fault.kind != "status" or not (fault.code in NO_JSON_CODES or NO_JSON.search(fault.message)):
         return None
@@ -142,7 +142,7 @@ def read_failed_generation(fault: TransportError, bound: Usage, sent: str) -> Re
 
 
 def json_of(raw: str | bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the body of a successful request as a JSON object. Raises TransportError: "garbage", or the error that the body is."""
+    """Return a body as a JSON object; TransportError is "garbage" or the body's error."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -161,7 +161,7 @@ def _fault_of(error: ErrorSaid, raw: str, headers: Mapping[str, str] | None, usa
 
 
 def _text_of(content: Any) -> str:
-    """Return the text of a message's content. Of a list, only parts of text: Mistral's `thinking` and others' `reasoning` are parts, too."""
+    """Return a message's text; of a list only text parts (others are reasoning)."""
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") in TEXT_PARTS]
         return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
@@ -169,7 +169,7 @@ def _text_of(content: Any) -> str:
 
 
 def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
-    """Return the tokens that the endpoint counted; the bound where it did not, or counted less than 0 or more than the bound."""
+    """Return the tokens counted by the endpoint; the bound where impossible or missing."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return bound
@@ -182,7 +182,7 @@ def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
 
 
 def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
-    """Return the reply's tokens with their alternatives; nothing where the endpoint gives none, or none that can be read."""
+    """Return the reply's tokens with alternatives; nothing where missing or unreadable."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list):
         return ()
@@ -200,7 +200,7 @@ def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
 
 
 def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
-    """Return the log-probabilities of a prompt's tokens in a reply of `/completions`, by `echo` or by vLLM's `prompt_logprobs`.
+    """Return a prompt's token log-probabilities in `/completions` (`echo` or vLLM's `prompt_logprobs`).
 
     None where there are none. The first token has no log-probability and is left out, and so is what was generated after the prompt.
     """
@@ -223,9 +223,9 @@ def _echoed(logprobs: dict[str, Any], generated: int) -> tuple[TokenChoice, ...]
 
 
 def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
-    """Read one entry per prompt token: null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}`, the actual token first.
+    """Read vLLM's entry per prompt token, with the actual token first.
 
-    Source: vLLM, `vllm.entrypoints.openai.protocol`.
+    null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}`. Source: vLLM, `vllm.entrypoints.openai.protocol`.
     """
     found = []
     for entry in listed:
@@ -239,7 +239,7 @@ def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
 
 
 def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
-    """Return `count` vectors of unit length from a body of `/embeddings`, in the order of the inputs. Raises TransportError."""
+    """Return `count` unit-length vectors of an `/embeddings` body, in input order, or raise TransportError."""
     data = body.get("data")
     if not isinstance(data, list) or len(data) != count:
         raise TransportError("garbage", f"asked for {count} embeddings, got {len(data) if isinstance(data, list) else 'none'}")
@@ -254,12 +254,12 @@ def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
 
 
 def batch_line(key: str, body: dict[str, Any]) -> bytes:
-    """Write a question as a line: `custom_id` is its key."""
+    """Return a question as a line: `custom_id` is its key."""
     return json.dumps({"custom_id": key, "method": "POST", "url": BATCH_PATH, "body": body}).encode() + b"\n"
 
 
 def parse_batch_line(text: bytes) -> tuple[str, dict[str, Any]] | None:
-    """Return (key, line) of a line of an output or error file; None where it is none: its question counts as not answered."""
+    """Return (key, line) of a file's line, or None (then its question is unanswered)."""
     try:
         line = json.loads(text) if text.strip() else None
     except (ValueError, RecursionError):
@@ -268,7 +268,7 @@ def parse_batch_line(text: bytes) -> tuple[str, dict[str, Any]] | None:
 
 
 def batch_reply(line: dict[str, Any]) -> str | None:
-    """Return the reply's body as JSON text; None for a line that expired. Raises TransportError for one that ended in an error."""
+    """Return the reply's body, None for an expired line; raises TransportError for an error."""
     response, error = line.get("response"), line.get("error")
     if isinstance(response, dict):
         text = json.dumps(response.get("body"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Parameters that one model at one endpoint takes, learned from errors that name a parameter."""
+"""Learn which parameters a model at an endpoint takes, from errors that name one."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ NOT_SUPPORTED = re.compile(
     re.IGNORECASE,
 )
 TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than", re.IGNORECASE)
-MAX_LESSONS = 8  # each quirk once, and no loop without end
+MAX_LESSONS = 8  # each quirk once, and no endless loop
 
 
 @dataclass
 class EndpointQuirks:
-    """How to write a request. Each setting changes in one direction only, so that learning ends."""
+    """How to write a request; each setting changes in one direction, so learning ends."""
 
     token_field: str = "max_tokens"
     form: Form = "json_schema"
@@ -36,16 +36,16 @@ class EndpointQuirks:
 
     @classmethod
     def of(cls, base_url: str) -> "EndpointQuirks":
-        """Return the quirks to begin with: OpenAI's newer models take `max_completion_tokens`, everyone else `max_tokens`."""
+        """Return the initial quirks: OpenAI's newer models take `max_completion_tokens`, others `max_tokens`."""
         host = urlsplit(base_url).hostname or ""
         return cls(token_field="max_completion_tokens" if host.endswith("openai.com") else "max_tokens")
 
     def form_for(self, spec: ModelSpec) -> Form:
-        """Return how to ask the model for JSON: as its settings demand, else the best form that the endpoint took so far."""
+        """Return how to ask for JSON: as set, else the best accepted form."""
         return self.form if spec.structured == "auto" else spec.structured
 
     def learn(self, fault: TransportError, request: ChatRequest, sent: dict[str, object]) -> bool:
-        """Return whether the fault is about a parameter that can be written otherwise or left out, which it is from now on."""
+        """Return whether the fault names a parameter that is now rewritten or omitted."""
         if fault.kind != "status" or fault.status not in REJECTIONS:
             return False
         name = self._named(fault, sent)
@@ -71,20 +71,19 @@ class EndpointQuirks:
         if TOO_LARGE.search(fault.message) and "instead" not in fault.message:
             return False
         if "token_field" in self._settled:
-            return self.token_field != name  # another call learned it while this one was away
+            return self.token_field != name  # another call learned it meanwhile
         self._settled.add("token_field")
         self.token_field = "max_completion_tokens" if name == "max_tokens" else "max_tokens"
         return True
 
     @staticmethod
     def _named(fault: TransportError, sent: dict[str, object]) -> str | None:
-        """Return the parameter that the fault is about."""
         param = (fault.param or "").split(".")[0]
         if param in sent:
             return param
         if not NOT_SUPPORTED.search(fault.message):
             return None
-        # Longer names first: `logprobs` stands in `top_logprobs`, and `max_tokens` may be named beside `max_completion_tokens`, its cure.
+        # Longer names first: `logprobs` is part of `top_logprobs`, and `max_tokens` may be named beside `max_completion_tokens`, its replacement.
         names = ("response_format", "top_logprobs", "logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
         found = next((name for name in names if name in sent and re.search(rf"\b{name}\b", fault.message)), None)
         if found is None and "response_format" in sent and re.search(r"json_schema|json_object|structured output", fault.message):

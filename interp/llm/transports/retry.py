@@ -1,4 +1,4 @@
-"""What follows a failed attempt: a pure decision between an error, a wait, and a wait that the endpoint announced."""
+"""Decide what follows a failed attempt: an error, a wait, or an announced wait."""
 
 import asyncio
 import random
@@ -52,7 +52,7 @@ OVERLOAD = frozenset({503, 529})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do after a failed attempt: raise `error` where there is one, else make another attempt after `wait` seconds.
+    """What follows a failed attempt: `error`, or another attempt after `wait` seconds.
 
     `announced` holds the seconds that the endpoint asked to wait, which then hold for every call. `is_overload`: fewer calls should be in flight.
     """
@@ -66,7 +66,7 @@ class Decision:
 
 
 def decide(fault: TransportError, attempt: int, jitter: float, now: datetime | None = None, *, model: str = "", path: str = "chat") -> Decision:
-    """Decide what follows the `attempt`th attempt (from 1), which ended in a fault. `jitter` is drawn from [0, 1)."""
+    """Decide what follows the failed `attempt`th attempt (from 1), with `jitter` from [0, 1)."""
     error = _error_of(fault, model, path)
     if error is not None:
         return Decision(fault, error)
@@ -139,8 +139,8 @@ def _made(kind: type[E], what: str, fault: TransportError, cure: str) -> E:
 def backoff(attempt: int, jitter: float) -> float:
     """Return the seconds to wait after the `attempt`th attempt.
 
-    Full jitter, uniform up to an exponential ceiling ("Exponential backoff and jitter", AWS architecture blog, 2015), and never below a tenth of
-    the ceiling, so that a faulty endpoint is not asked without pause.
+    Full jitter, uniform up to an exponential ceiling ("Exponential backoff and jitter", AWS architecture blog, 2015), and never below a tenth of the
+    ceiling, so that a faulty endpoint is not asked without pause.
     """
     return _ceiling(attempt) * (FLOOR + (1.0 - FLOOR) * jitter)
 
@@ -150,7 +150,7 @@ def _ceiling(attempt: int) -> float:
 
 
 def announced_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds above 0 of `retry-after-ms`, or of `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
+    """Return the seconds of `retry-after-ms` or `Retry-After` (RFC 9110, 10.2.3), above 0.
 
     None where there are none: no header, 0, a moment that has passed, a negative number, no number.
     """
@@ -179,7 +179,7 @@ def _number(value: str | None) -> float | None:
 
 
 async def retried(step: Callable[[int], Awaitable[R]], tries: int, path: str) -> R:
-    """Return the result of a step, tried again after passing faults; it gets the number of tries before. Raises the last TransportError."""
+    """Return `step(tries before)` after retries of transient faults, or raise the last TransportError."""
     for tried in range(tries):
         try:
             return await step(tried)

@@ -445,7 +445,7 @@ class LlmBudgetRow(Base):
 
 
 class LlmReservationRow(Base):
-    """What a live lease has reserved of a budget; without this row it can reserve nothing."""
+    """What a live lease has reserved of a budget; without this row it cannot reserve."""
 
     __tablename__ = "llm_reservations"
 
