@@ -27,7 +27,7 @@ def glossator(
 
 
 def main() -> None:
-    """Run the command line; exit 1 for errors of users or servers, 2 for installation errors."""
+    """Run the command line; exit 1 for errors of users or servers, 2 for installation."""
     try:
         app()
     except Exception as error:

@@ -1,10 +1,10 @@
-"""Guards that end a child process when this process ends, however it ends: for programs that do not do so themselves."""
+"""End a child process when this process ends in any way, even by SIGKILL."""
 
 import signal
 import subprocess
 from pathlib import Path
 
-# Waits for the end of a pipe that only this process writes to, and so outlives it: pid, signal, folder to remove.
+# Waits for the end of a pipe that only this process writes to. Arguments: pid, signal, folder to remove.
 SCRIPT = """
 read _
 kill -"$1" "$0"
@@ -15,14 +15,17 @@ test -z "$2" || rm -rf "$2"
 
 
 class ChildGuard:
-    """Send `by` to the process when this one has ended, SIGKILL ten seconds later, and then delete its folder."""
+    """A guard that, when this process has ended, signals a child and deletes its folder.
+
+    The signal is `by`, and SIGKILL ten seconds later.
+    """
 
     def __init__(self, pid: int, by: signal.Signals, folder: Path | None = None) -> None:
         words = [str(pid), by.name.removeprefix("SIG"), *([str(folder)] if folder else [])]
         self._shell = subprocess.Popen(["sh", "-c", SCRIPT, *words], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
 
     def release(self) -> None:
-        """Stop guarding. To be called before the pid can be used again."""
+        """Stop guarding. Call it before the pid can be reused."""
         self._shell.kill()
         self._shell.wait()
         if self._shell.stdin is not None:

@@ -1,4 +1,4 @@
-"""A service of many processes on this machine, each started by its command: `glossator serve --no-workers`, `glossator worker`."""
+"""Run a service of many processes, `glossator serve --no-workers` and `glossator worker`."""
 
 import contextlib
 import os
@@ -29,12 +29,12 @@ LOG_LINES = 10
 
 
 class ProcessEndedError(GlossatorError, code="process-ended", title="A process of the cluster ended"):
-    """One of the cluster's processes ended by itself."""
+    """A process of the cluster ended unexpectedly."""
 
 
 @dataclass(eq=False)
 class Member:
-    """Represent one process: its name, its arguments of `glossator`, and its threads for computation."""
+    """A process: its name, its arguments of `glossator`, and its number of computation threads."""
 
     name: str
     arguments: tuple[str, ...]
@@ -45,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Kill:
-    """Describe a worker that was killed, and the chunk that it held."""
+    """A worker that was killed, and its chunk."""
 
     worker: str
     pid: int
@@ -54,9 +54,10 @@ class Kill:
 
 @dataclass
 class Cluster:
-    """Run an api, workers of each queue and an upkeep process on the database and broker of the settings, as a context.
+    """An api, workers of each queue and an upkeep process, as a context manager.
 
-    Several gpu workers on one machine share its cores: each gets its part of them. Logs go to `home`, a file per process.
+    They use the database and broker of the settings. Several gpu workers on one machine share its cores equally. Each process has a log file in
+    `home`.
     """
 
     settings: Settings
@@ -74,12 +75,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Where the api listens."""
+        """Return the address of the api."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def commands(self) -> list[str]:
-        """The commands that start the same, one per process."""
+        """Return the equivalent commands, one per process."""
         return [f"glossator {' '.join(member.arguments)}" for member in self._members]
 
     def __enter__(self) -> Self:
@@ -100,9 +101,9 @@ class Cluster:
         self._stop()
 
     def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
-        """Send SIGKILL to a worker that holds a chunk of the job's stage: it is stopped first, and checked again.
+        """Send SIGKILL to a worker that holds a chunk of the stage; None once `stopping`.
 
-        Waits until one does; None when `stopping` is set before.
+        SIGSTOP comes first, and then a check that the worker still holds the chunk.
         """
         while not stopping.wait(WATCH_SECONDS):
             for member, found in self._at_work(job_id, stage):
@@ -114,7 +115,7 @@ class Cluster:
         return None
 
     def check(self) -> None:
-        """Raise ProcessEndedError for a process that ended by itself."""
+        """Raise ProcessEndedError if a process ended unexpectedly."""
         for member in self._members:
             if member.process is not None and member.process.poll() not in (None, -signal.SIGKILL):
                 why = " ".join(self._log_of(member).read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -163,7 +164,7 @@ class Cluster:
                 time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
-        """Stop all processes at once; kill those that still run after `STOP_SECONDS`."""
+        """Stop all processes in parallel; kill those still running after `STOP_SECONDS`."""
         running = [member for member in self._members if member.process is not None]
         for member in running:
             _signal(member, signal.SIGTERM)
@@ -188,7 +189,7 @@ def _worker(queue: Queue, name: str, threads: int) -> Member:
 
 
 def _signal(member: Member, number: signal.Signals) -> int:
-    """Send a signal to a process that has not been waited for, so that its pid is its own; return the pid."""
+    """Send a signal to a process not yet waited for, so that its pid is valid."""
     assert member.process is not None
     with contextlib.suppress(ProcessLookupError):
         member.process.send_signal(number)
@@ -196,7 +197,7 @@ def _signal(member: Member, number: signal.Signals) -> int:
 
 
 def _program() -> Path:
-    """Return the `glossator` that belongs to this Python."""
+    """Return the `glossator` program of this Python."""
     found = Path(sys.executable).with_name("glossator")
     if not found.exists():
         raise FileMissingError(

@@ -1,4 +1,4 @@
-"""`glossator demo --cluster`: the demo on PostgreSQL and Redis with many processes, two of them killed at work, compared with the plain demo."""
+"""`glossator demo --cluster`: compare the plain demo with a cluster that loses two workers."""
 
 import shutil
 import threading
@@ -34,16 +34,16 @@ SERVERS = {"named": "the one that the environment names", "local": "the one at t
 
 
 class DatabasesDifferError(GlossatorError, code="books-differ", title="The two databases differ"):
-    """The cluster's database is not the embedded demo's."""
+    """The cluster's database differs from the embedded demo's."""
 
 
 class NoWorkerKilledError(GlossatorError, code="nobody-killed", title="No worker was killed"):
-    """The job was over before a worker could be caught at work."""
+    """The job ended before a worker could be killed during its work."""
 
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """Hold the finished job, the worker killed in each stage (None: none was caught in time), and the seconds it took."""
+    """The finished job, the worker killed per stage (or None), and the seconds it took."""
 
     job: dict[str, Any]
     kills: dict[Stage, Kill | None]
@@ -51,10 +51,10 @@ class ClusterRun:
 
 
 def run(home: Path, spec: JobSpec) -> None:
-    """Run both demos and print a comparison. Raises DatabasesDifferError where one row differs, and NoWorkerKilledError.
+    """Run both demos and print a comparison; raises DatabasesDifferError and NoWorkerKilledError.
 
-    The servers are those of GLOSSATOR_DATABASE_URL and GLOSSATOR_BROKER_URL, else those on the default local ports, else private ones. In any
-    case the demo has a database and a Redis database of its own there, and drops them in the end.
+    The servers are those of GLOSSATOR_DATABASE_URL and GLOSSATOR_BROKER_URL, else those on the default local ports, else private ones. The demo
+    creates a database and takes a Redis database there, and deletes them at the end.
     """
     began = time.monotonic()
     with ExitStack() as stack:
@@ -77,12 +77,12 @@ def run(home: Path, spec: JobSpec) -> None:
 
 
 def embedded_settings(home: Path, spec: JobSpec) -> Settings:
-    """Return the settings of the plain demo, whatever servers the environment names."""
+    """Return the settings of the plain demo, which ignore servers of the environment."""
     return Settings(home=home, database_url="", broker_url="", artifacts_url="", roots=paths_of(spec))
 
 
 def embedded_snapshot(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
-    """Return the embedded demo's database: the user's own, where it holds this job alone, else a new one."""
+    """Return the embedded demo's database: the user's if it holds only this job, else new."""
     if (settings.home / "glossator.db").exists():
         engine = make_engine(settings.database_url)
         job_id = comparison.sole_job(engine, spec) if revision.is_current(engine) else None
@@ -98,7 +98,7 @@ def embedded_snapshot(settings: Settings, spec: JobSpec) -> DatabaseSnapshot:
 
 
 def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings:
-    """Provide a PostgreSQL database, a Redis database and a folder of the demo's own, for as long as the stack is open."""
+    """Return settings with a new PostgreSQL database, Redis database and folder."""
     named = Settings(home=home)
     database = stack.enter_context(own(POSTGRES, "" if named.database_url.startswith("sqlite") else named.database_url))
     broker = stack.enter_context(own(REDIS, "" if named.is_embedded else named.broker_url))
@@ -110,10 +110,7 @@ def _clustered_settings(stack: ExitStack, home: Path, spec: JobSpec) -> Settings
 
 
 def _in_a_cluster(settings: Settings, spec: JobSpec) -> ClusterRun:
-    """Follow the job to its end, while a gpu worker is killed as it collects and an llm worker as it explains.
-
-    Raises JobDidNotComplete.
-    """
+    """Follow the job to its end, killing a worker in two stages; raises JobDidNotCompleteError."""
     with Cluster(settings) as cluster, Client(cluster.url) as client, ThreadPoolExecutor(len(KILLED)) as executor:
         say(f"Glossator is listening on {cluster.url}; its processes log to {settings.home}:")
         for command in cluster.commands:
@@ -151,7 +148,7 @@ def _print_kills(ran: ClusterRun, again: dict[str, int]) -> None:
 
 
 def require_equal(found: list[Compared]) -> None:
-    """Raise DatabasesDifferError, with the first rows that differ, where one row does."""
+    """Raise DatabasesDifferError, with the first different rows, if any row differs."""
     if not all(compared.is_equal for compared in found):
         raise DatabasesDifferError(
             "The cluster's database is not the embedded demo's.",
@@ -161,7 +158,7 @@ def require_equal(found: list[Compared]) -> None:
 
 
 def print_compared(found: list[Compared]) -> None:
-    """The embedded demo's database on the left, the cluster's on the right."""
+    """Print how many rows are the same, different, or in one database alone."""
     out.print(Text("\nThe embedded demo's database and the cluster's", "bold"))
     table = Table("what", "rows the same", "different", "in the embedded alone", "in the cluster's alone", box=None, pad_edge=False)
     for compared in found:

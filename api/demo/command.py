@@ -1,4 +1,4 @@
-"""`glossator demo`: the example of the repository, from corpus to scores."""
+"""`glossator demo`: run the repository's example from corpus to scores."""
 
 import time
 from enum import StrEnum
@@ -37,21 +37,23 @@ def demo(
         ),
     ] = False,
 ) -> None:
-    """Explain and score the features of examples/pystdlib on this machine, and print what came of it."""
+    """Explain and score the features of examples/pystdlib on this machine,
+    and print what came of it.
+    """
     if llm and cluster:
         raise InputError("The cluster's demo asks no language model.", cure="Leave out --llm, or --cluster.")
     job = job or (JOB_LLM if llm else JOB)
     if not job.exists():
         raise FileMissingError(f"There is no {job}.", why="The demo runs from a checkout of the repository.", cure="Clone it, then type `make demo`.")
     if llm:
-        # Imported here: no other command needs the scripted server.
+        # Imported here: only this command needs the scripted server.
         from api.demo import llm_command
 
         llm_command.run(home, job, features or FEATURES_LLM)
         return
     spec = read_spec(job, {"features": features} if features else {})
     if cluster:
-        # Imported here: no other command needs PostgreSQL, Redis and processes.
+        # Imported here: only this command needs PostgreSQL and Redis.
         from api.demo import cluster_command
 
         cluster_command.run(home, spec)
@@ -60,7 +62,7 @@ def demo(
 
 
 def _by_rules(home: Path, spec: JobSpec) -> None:
-    """Run the job with rules in place of a language model: no key, no cost."""
+    """Run the job with rules instead of a language model: no key, no cost."""
     started = time.monotonic()
     settings = take_settings(home=home, roots=paths_of(spec))
     name = run_embedded(settings, spec)["dictionary"]

@@ -1,4 +1,4 @@
-"""One job on an embedded service of this process, followed to its end: the plain demo."""
+"""Run one job on an embedded service of this process: the plain demo."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from interp.domain.spec import JobSpec
 
 
 def run_embedded(settings: Settings, spec: JobSpec, reported: bool = True) -> dict[str, Any]:
-    """Submit the job to a service of this process, follow it, and return it. Raises JobDidNotCompleteError."""
+    """Submit the job to an embedded service, follow and return it; raises JobDidNotCompleteError."""
     from api.server import Service
 
     make_home(settings.home)

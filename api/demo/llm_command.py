@@ -1,4 +1,4 @@
-"""`glossator demo --llm fake`: explained and judged by a scripted language model over HTTP, while three requests in ten meet a fault."""
+"""`glossator demo --llm fake`: explain and judge with a scripted model that injects faults."""
 
 import time
 from pathlib import Path
@@ -22,12 +22,12 @@ from interp.domain.spec import JobSpec
 FAULTS = 0.3
 KEY = "scripted-key"
 LEAST_CALLS = 20
-RAISES = 8  # times that the budget is raised at most
+RAISES = 8  # the most raises of the budget
 NOTHING_TO_SAY = "The model has no explanation to give"
 
 
 def run(home: Path, job: Path, features: str) -> None:
-    """Run the job and print a table. The first cap is half of the estimate, so that the job pauses once and is resumed."""
+    """Run the job and print a table; a cap of half the estimate pauses it."""
     from api.server import Service
 
     began = time.monotonic()
@@ -52,13 +52,13 @@ def run(home: Path, job: Path, features: str) -> None:
 
 
 def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
-    """Set a cap on tokens that will be reached: half of the estimate, or a few calls."""
+    """Set a cap on tokens that will be reached: half the estimate, or few calls."""
     tokens = max(estimate["total"]["tokens"] // 2, estimate["longest_prompt_tokens"] * LEAST_CALLS)
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"tokens": tokens})})
 
 
 def _run_job(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
-    """Submit the job and follow it; double a budget that is reached. Return the job, and how often it paused for that."""
+    """Follow the job, doubling reached budgets; return the job and its number of pauses."""
     job = client.submit_job(spec.model_dump(mode="json"))
     say(f"job {job['id']}")
     for pauses in range(RAISES):
@@ -72,7 +72,7 @@ def _run_job(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
 
 
 def _failures(client: Client, job: dict[str, Any]) -> tuple[int, int]:
-    """Count explanations that failed, but for those that the model declined, and failed verdicts."""
+    """Count failed explanations, without those that the model declined, and failed verdicts."""
     lost = verdicts = 0
     for row in client.list_explanations(dictionary=job["dictionary"], run=job["run"]):
         if row["job"] == job["id"] and row["failure"] and row["provenance"].get("calls") and not row["failure"].startswith(NOTHING_TO_SAY):

@@ -1,7 +1,7 @@
-"""Private PostgreSQL and Redis servers of this machine's own binaries: for `glossator demo --cluster`, and for tests.
+"""Run private PostgreSQL and Redis servers from installed binaries, for the demo and tests.
 
-Each listens on loopback with a password of its own, keeps its data in one folder, and ends with the process that started it. Wheels that carry
-PostgreSQL lack pg_trgm, which listings are searched by.
+Each listens on loopback with its own password, keeps its data in one folder, and ends with the process that started it. Python packages with
+PostgreSQL binaries lack pg_trgm, which searches need.
 """
 
 import os
@@ -28,33 +28,33 @@ from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
 REDIS_PROGRAMS = ("redis-server", "valkey-server")
-# Servers that refuse root, or need no rights, run as the first of these users that the machine has.
+# Servers that refuse root, or need no privileges, run as the first of these users that exists.
 UNPRIVILEGED = ("postgres", "redis", "nobody")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 30.0, 0.05
-# Below the range that the kernel gives to clients: while a server is away, a client that tries again could else be given
-# the very port that it calls, and would be talking to itself.
+# Below the kernel's range of client ports: while a server is stopped, a client that retries could otherwise get the port
+# that it calls, and connect to itself.
 PORTS = range(20000, 32000)
 LOG_LINES = 5
 
 
 class LocalServer(ABC):
-    """A server process of one port and one folder. As a context it runs from start to end.
+    """A server process with one port and one folder, as a context manager.
 
-    `start` and `stop` may be called in turn, by any signal: the port, the password and the data stay. Without a `folder` a temporary one is
-    used. `gentle` is the signal for a shutdown that loses nothing.
+    `start` and `stop` may be called repeatedly: the port, the password and the data stay. Without a `folder` a temporary one is used. `gentle` is
+    the signal for a shutdown without loss of data.
     """
 
     program: ClassVar[str]
     gentle: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Raise ServerMissingError where the machine has no such server."""
+        """Raise ServerMissingError if the server is not installed."""
         self._command = self.find()
         self._is_temporary = folder is None
         self.folder = (folder or Path(tempfile.mkdtemp(prefix=f"glossator-{self.program}-"))).resolve()
         self.port = free_port()
         self._secret, self._log = self.folder / "password", self.folder / "server.log"
-        # A folder that the user may stand in and, for root, another user.
+        # A folder that the user, and as root another user, may use as working directory.
         user = unprivileged()
         self._options: dict[str, Any] = {"cwd": self.folder}
         if user is not None:
@@ -65,16 +65,16 @@ class LocalServer(ABC):
     @classmethod
     @abstractmethod
     def find(cls) -> Path:
-        """Return the server's program on this machine. Raises ServerMissingError."""
+        """Return the installed server program. Raises ServerMissingError."""
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """What clients connect to, with its password."""
+        """Return the URL for clients, with the password."""
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what the folder needs before a start."""
+        """Prepare the folder for a start."""
 
     @abstractmethod
     def _arguments(self) -> list[str]: ...
@@ -84,20 +84,20 @@ class LocalServer(ABC):
 
     @property
     def pid(self) -> int:
-        """The process that a signal goes to. Raises ServerUnreachableError where none runs."""
+        """Return the process for signals. Raises ServerUnreachableError if none runs."""
         if self._process is None:
             raise ServerUnreachableError(f"The private {self.program} does not run.", cure="Call `start()`.")
         return self._process.pid
 
     def start(self) -> None:
-        """Return when the server answers. Raises ServerUnreachableError with the end of its log."""
+        """Start the server and wait until it answers; raises ServerUnreachableError with its log's end."""
         deadline = time.monotonic() + START_SECONDS
         self._claim_folder()
         self._prepare()
         process = self._spawn()
         while not self._answers():
             log = self._log.read_text(errors="replace")
-            # PostgreSQL's processes hold the shared memory of a killed server for a moment.
+            # PostgreSQL's processes keep the shared memory of a killed server for a moment.
             if process.poll() is not None and "still in use" in log and time.monotonic() < deadline:
                 process = self._spawn()
             elif process.poll() is not None or time.monotonic() > deadline:
@@ -110,7 +110,7 @@ class LocalServer(ABC):
             time.sleep(POLL_SECONDS)
 
     def stop(self, by: signal.Signals | None = None) -> None:
-        """End the server by a signal, `gentle` when none is named, and wait until it is gone. Does nothing where none runs."""
+        """Stop the server by a signal (default: `gentle`) and wait; do nothing if none runs."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -124,7 +124,6 @@ class LocalServer(ABC):
         self._release_guard()
 
     def restart(self, by: signal.Signals | None = None) -> None:
-        """Stop, and start on the same port and data."""
         self.stop(by)
         self.start()
 
@@ -154,7 +153,7 @@ class LocalServer(ABC):
             self._guard = None
 
     def _claim_folder(self) -> None:
-        """Make the folder and the password; both belong to the user that the server runs as."""
+        """Create the folder and the password for the user of the server."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         _give_to_server(self.folder)
@@ -170,11 +169,11 @@ class LocalServer(ABC):
 
     @property
     def _password(self) -> str:
-        """Kept in a file beside the data: the arguments of a process are readable for everyone."""
+        """Return the password from a file, since all users can read process arguments."""
         return self._secret.read_text()
 
     def _write(self, file: Path, text: str) -> None:
-        """Write a file that the server alone may read."""
+        """Write a file that only the server may read."""
         file.touch(mode=0o600)
         file.write_text(text)
         _give_to_server(file)
@@ -185,7 +184,7 @@ class LocalServer(ABC):
 
 
 class LocalPostgres(LocalServer):
-    """PostgreSQL with one empty database. SIGINT, the gentle signal, is its fast shutdown; after SIGKILL it recovers from its log."""
+    """PostgreSQL with an empty database; fast shutdown by SIGINT, recovery from its log after SIGKILL."""
 
     program = "postgresql"
     gentle = signal.SIGINT
@@ -193,15 +192,15 @@ class LocalPostgres(LocalServer):
 
     @property
     def url(self) -> str:
-        """A SQLAlchemy URL of the `postgres` database; its user may create others."""
+        """Return the SQLAlchemy URL of the `postgres` database; its user may create others."""
         return f"postgresql+psycopg://{self.user}:{self._password}@127.0.0.1:{self.port}/postgres"
 
     @classmethod
     def find(cls) -> Path:
-        """Return the `postgres` on the PATH, else the newest of this machine, that has `initdb` beside it."""
+        """Return `postgres` on the PATH, else the newest installed one with `initdb`."""
         on_path = shutil.which("postgres")
         installed = [folder / "postgres" for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/"))]
-        # By the numbers in the path: 16 is newer than 9.6.
+        # Sorted by the numbers in the path: 16 is newer than 9.6.
         installed.sort(key=lambda program: [int(number) for number in re.findall(r"\d+", str(program))], reverse=True)
         for program in [*([Path(on_path).resolve()] if on_path else []), *installed]:
             if program.exists() and program.with_name("initdb").exists():
@@ -225,7 +224,7 @@ class LocalPostgres(LocalServer):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "200",
-            # The data is deleted in the end; that no commit is lost when a process is killed needs no fsync.
+            # The data is deleted in the end, and commits survive a killed process without fsync.
             "fsync": "off",
             "full_page_writes": "off",
         }
@@ -240,18 +239,18 @@ class LocalPostgres(LocalServer):
 
 
 class LocalRedis(LocalServer):
-    """Redis as Debian installs it: what it holds is written when it is stopped gently, and lost by SIGKILL."""
+    """Redis with Debian's defaults: data are saved at a gentle stop and lost by SIGKILL."""
 
     program = "redis"
 
     @property
     def url(self) -> str:
-        """A broker URL of database 0, one of 16."""
+        """Return the broker URL of database 0 of 16."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     @classmethod
     def find(cls) -> Path:
-        """Return the program of Redis, or of Valkey."""
+        """Return the program of Redis or Valkey."""
         found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
         if found is None:
             why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
@@ -275,7 +274,7 @@ class LocalRedis(LocalServer):
 
 @cache
 def unprivileged() -> pwd.struct_passwd | None:
-    """Return the user that servers run as when this process is root; None for any other user."""
+    """Return the user of the servers if this process is root, else None."""
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -287,7 +286,7 @@ def unprivileged() -> pwd.struct_passwd | None:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
+    """Return an unused port of loopback."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:

@@ -1,6 +1,6 @@
-"""PostgreSQL and Redis for the demo and tests, with a database of one's own on each: new in PostgreSQL, empty in Redis.
+"""Provide empty PostgreSQL and Redis databases for the demo and tests.
 
-In this order: the server that is named, one that answers on the default local port, a private one of this machine's binaries.
+The server is the named one, else one that answers on the default local port, else a private one from installed binaries.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from interp.store.db.temporary_database import own_database
 
 LEAST_REDIS = 7
 REDIS_SECONDS = 5.0
-# Redis has 16 databases by default; 0 is what clients use that name none.
+# Redis has 16 databases by default; 0 is the clients' default.
 REDIS_DATABASES = range(1, 16)
 CLAIM = "glossator:taken-by"
 CLAIM_SECONDS = 86_400
@@ -26,7 +26,7 @@ CLAIM_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class ServerKind:
-    """Describe a kind of server: URLs to try where none is named, the private server, and how to get a database of one's own."""
+    """A kind of server: default URLs, the private server, and how to create a database."""
 
     name: str
     local: tuple[str, ...]
@@ -36,7 +36,7 @@ class ServerKind:
 
 @dataclass(frozen=True)
 class OwnServer:
-    """Hold the URL of a database of one's own, and where it is: `named`, `local` or `private`."""
+    """The URL of a new database, and its server: `named`, `local` or `private`."""
 
     url: str
     where: str
@@ -44,9 +44,9 @@ class OwnServer:
 
 @contextmanager
 def own(kind: ServerKind, named: str = "") -> Iterator[OwnServer]:
-    """Provide a database of one's own on the first server that gives one, for as long as the block lasts.
+    """Provide a new database on the first available server, for the duration of the block.
 
-    Raises ServerUnreachable where the named one gives none, ServerMissing where none is named, none answers and none is installed.
+    Raises ServerUnreachableError if the named server provides none, and ServerMissingError if none is named, answers or is installed.
     """
     with ExitStack() as stack:
         yield _own(kind, named, stack)
@@ -64,9 +64,9 @@ def _own(kind: ServerKind, named: str, stack: ExitStack) -> OwnServer:
 
 @contextmanager
 def own_redis(server_url: str) -> Iterator[str]:
-    """Provide the URL of an empty database of a Redis server, which is emptied in the end.
+    """Provide the URL of an empty Redis database, which is emptied at the end.
 
-    Raises ServerUnreachable where no server answers, where it is too old, and where every database is in use.
+    Raises ServerUnreachableError if no server answers, if it is too old, or if every database is in use.
     """
     try:
         number = _claim_database(server_url)
@@ -80,7 +80,7 @@ def own_redis(server_url: str) -> Iterator[str]:
 
 
 def empty_redis(url: str) -> None:
-    """Delete every key of a database that `own_redis` gave, but the one that claims it."""
+    """Delete every key of a database of `own_redis`, except its claim."""
     with _connect(url) as connection:
         for key in connection.scan_iter(count=1000):
             if key != CLAIM.encode():
@@ -108,7 +108,6 @@ def _connect(url: str) -> "redis.Redis":
 
 
 def _with_database(server_url: str, number: int) -> str:
-    """Return the URL of another database of the same server."""
     scheme, rest = server_url.split("://", 1)
     return f"{scheme}://{rest.split('/', 1)[0]}/{number}"
 

@@ -31,7 +31,10 @@ class ShownSetting:
 
 
 def config(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show all settings by group: value, unit, and where the value comes from. Secrets are hidden."""
+    """Show all settings by group: value, unit, and where the value comes from.
+
+    Secrets are hidden.
+    """
     given = {name.upper() for name, value in os.environ.items() if value}
     found = settings()
     shown = [_shown(found, group, name, field, given) for group in GROUPS for name, field in group.model_fields.items()]

@@ -94,7 +94,10 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Delete what is past GLOSSATOR_RETAIN_..._DAYS now (upkeep: hourly); evidence, explanations, scores stay."""
+    """Delete expired data now; upkeep does so every hour.
+
+    The GLOSSATOR_RETAIN_..._DAYS settings decide what has expired. Evidence, explanations and scores stay.
+    """
     found = settings()
     # Imported here: it needs Celery's settings and an artifact store's driver.
     from interp.store.db import revision

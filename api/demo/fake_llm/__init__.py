@@ -1,4 +1,4 @@
-"""A scripted language model behind a real HTTP server: for tests, benches, and a first try without a key."""
+"""A scripted language model behind an HTTP server, for tests, benchmarks and trials."""
 
 from api.demo.fake_llm.asked import FencedText, Span
 from api.demo.fake_llm.faults import Faults

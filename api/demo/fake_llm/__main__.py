@@ -1,4 +1,4 @@
-"""`python -m api.demo.fake_llm`: the same as `glossator fake-llm`, for benchmarks that run it as a process of its own."""
+"""`python -m api.demo.fake_llm`: run `glossator fake-llm`, for benchmarks in another process."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""Replies of a scripted model to each kind of question, in the forms that our prompts ask for."""
+"""Reply to each kind of question in the forms that Glossator's prompts ask for."""
 
 import json
 import random
@@ -19,21 +19,21 @@ LEVELS = 10
 MARKER = "EXPLANATION:"
 STRAY_KEY = "9999"
 LEVELLED = re.compile(r"(.*)\t(\d+)")
-# Fences of the explainers' prompts: tokens one a line, and what was shown before in another form.
+# Fences of the explainers' prompts: tokens one per line, and texts repeated in another form.
 LISTS = frozenset({"promoted"})
 REPEATED = frozenset({"tokens", "firing", "following", "suppressed"})
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAnswer:
-    """Hold a reply before it is text. `odds` are probabilities of the tokens in a value's place, by its key."""
+    """A reply before formatting; `odds` are token probabilities of a value, by its key."""
 
     fields: dict[str, Any]
     odds: dict[str, Odds] = field(default_factory=dict)
     form: Form = "json"
 
     def rendered(self) -> tuple[str, dict[int, Odds]]:
-        """Return the text, and the odds by the position in it at which their token starts."""
+        """Return the text, and the odds of tokens by their start in it."""
         if self.form in ("marker", "text"):
             thinking = [str(value) for name, value in self.fields.items() if name != "explanation"]
             said = str(self.fields.get("explanation", ""))
@@ -48,7 +48,7 @@ class ScriptedAnswer:
         return text + ("" if self.form == "lines" else "}"), places
 
     def with_fault(self, fault: str | None, number: int) -> "ScriptedAnswer":
-        """Return the answer with a verdict too few or too many, chosen by the request's number."""
+        """Return the answer with one missing or extra verdict, chosen by the request's number."""
         if fault == "missing_verdicts" and self.fields:
             left_out = list(self.fields)[number % len(self.fields)]
             return replace(self, fields={key: value for key, value in self.fields.items() if key != left_out})
@@ -58,7 +58,7 @@ class ScriptedAnswer:
 
 
 def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) -> ScriptedAnswer:
-    """Write a label for what is marked. Every variant but the first sees a part of the contexts, so that samples differ."""
+    """Return a label of the marked texts; variants after the first use fewer, to differ."""
     texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
     marked = [shown for shown in texts if shown.marks]
     if variant and len(marked) > 1:
@@ -70,7 +70,7 @@ def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) ->
 
 
 def as_marked(shown: FencedText) -> FencedText:
-    """Return the text with «» marks: from levels where it is shown as `token<TAB>level` lines, and around each token of a list."""
+    """Return the text with « » around list tokens, or active tokens of level lines."""
     lines = shown.shown.split("\n")
     if shown.kind in LISTS:
         return FencedText(shown.id, "\n".join(f"{OPEN}{line}{CLOSE}" for line in lines), shown.kind)
@@ -99,7 +99,7 @@ def fuzz(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scripted
 
 
 def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
-    """Give levels of numbered tokens: as JSON of those above 0, or as a line per token with the probabilities of its level."""
+    """Return levels as JSON of those above 0, or as lines with probabilities."""
     if question.schema is not None or "JSON" in question.system:
         return ScriptedAnswer(
             {context.id: [list(pair) for pair in _levels(context, question.label, reader) if pair[1]] for context in question.contexts}
@@ -109,13 +109,13 @@ def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scri
 
 
 def _levels(context: FencedText, label: str | None, reader: ScriptedReader) -> list[tuple[int, int]]:
-    """(number, 0-10) for each numbered token: the strongest span that touches it."""
+    """Return (number, level 0-10) of each numbered token, by its strongest overlapping span."""
     text, places = "", list[tuple[int, int, int]]()
     for number, token in context.lines:
         places.append((number, len(text), len(text) + len(token)))
         text += token
     spans = reader.strengths(label, text)
-    # Number 0 is what precedes the text: it is read, and has no level.
+    # Number 0 is the left context, which has no level.
     return [(number, _strongest(spans, start, end)) for number, start, end in places if number]
 
 
@@ -124,7 +124,7 @@ def _strongest(spans: list[Span], start: int, end: int) -> int:
 
 
 def _level_odds(level: int) -> Odds:
-    """Most of the chance on the level itself, some on its neighbours."""
+    """Return a high probability of the level itself, and low ones of its neighbours."""
     near = [place for place in (level - 1, level + 1) if 0 <= place <= LEVELS]
     return ((str(level), 0.9), *((str(place), 0.08 / len(near)) for place in near))
 
@@ -135,7 +135,7 @@ def select(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Script
 
 
 def discriminate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
-    """Choose the group whose contexts the label fits best; among equals by a hash of the question."""
+    """Choose the group whose contexts fit the label best; ties by the question's hash."""
     groups: dict[str, list[float]] = {}
     for context in question.contexts:
         chance = reader.says_yes(question.label, context, are_marks_asked=bool(context.marks))
@@ -154,7 +154,7 @@ def intrude(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scrip
 
 
 def answer_by_schema(question: ScriptedQuestion, _: ScriptedReader, variant: int) -> ScriptedAnswer:
-    """Answer a question of an unknown kind, as a user's own: any answer of the requested schema."""
+    """Return any answer of the requested schema, for questions of an unknown kind."""
     del variant
     properties = question.schema.get("properties", {}) if question.schema else {}
     if not properties:

@@ -1,4 +1,4 @@
-"""Questions in our prompts, as a scripted model parses them. Text between fences is data, whatever it says."""
+"""Parse the questions in Glossator's prompts; text between fences is data only."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Span = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class FencedText:
-    """One fenced text as it was shown; `kind` is its fence's: `context`, `silent`, `promoted`, ..."""
+    """A fenced text as shown; `kind` is its fence's: `context`, `silent`, `promoted`, ..."""
 
     id: str
     shown: str
@@ -28,18 +28,18 @@ class FencedText:
 
     @cached_property
     def text(self) -> str:
-        """Without marks."""
+        """Return the text without marks."""
         return MARK.sub("", self.shown)
 
     @cached_property
     def begin(self) -> int:
-        """Where in `text` the window begins: what stands before is its left context."""
+        """Return where the window begins in `text`, after its left context."""
         before, sign, _ = self.shown.partition(BEGIN)
         return len(MARK.sub("", before)) if sign else 0
 
     @cached_property
     def marks(self) -> list[tuple[int, int]]:
-        """Spans of `text` that stood between marks."""
+        """Return the marked spans of `text`."""
         found, open_at, removed = [], None, 0
         for match in MARK.finditer(self.shown):
             place = match.start() - removed
@@ -53,20 +53,21 @@ class FencedText:
 
     @cached_property
     def lines(self) -> list[tuple[int, str]]:
-        """(number, token) where the context is shown as numbered tokens, one a line."""
+        """Return (number, token) of each line, if the context is shown as numbered tokens."""
         matches = [NUMBERED.fullmatch(line) for line in self.shown.split("\n")]
         return [(int(match[1]), unescaped(match[2])) for match in matches if match]
 
 
 def unescaped(token: str) -> str:
-    """A token as it was before `interp.llm.prompt_text.escaped` put it in one line."""
+    """Return a token before `interp.llm.prompt_text.escaped` put it in one line."""
     return ESCAPE.sub(lambda match: CONTROLS.get(match[1]) or chr(int(match[1][1:], 16)), token)
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedQuestion:
-    """`label` is None where the prompt has none, `contexts` are the texts of the last message that has any, `all_texts` those of all messages and
-    kinds. `schema` is the JSON schema of the reply where one was given; `key` is the same for the same messages.
+    """A parsed question, with contexts of the last message that has any.
+
+    `all_texts` are those of all messages and kinds. `schema` is the JSON schema of the reply. `key` is the same for the same messages.
     """
 
     kind: str
@@ -79,12 +80,12 @@ class ScriptedQuestion:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Keys that the schema asks for."""
+        """Return the keys of the schema's properties."""
         return tuple(self.schema.get("properties", {})) if self.schema else ()
 
 
 def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> ScriptedQuestion:
-    """Parse (role, text) messages. The kind is in the first line of a system message, the question in the last message with fences."""
+    """Parse (role, text) messages: the system's first line is the kind, last fences the question."""
     system = "\n".join(text for role, text in messages if role in ("system", "developer"))
     task = TASK.match(system)
     asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]

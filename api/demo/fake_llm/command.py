@@ -1,4 +1,4 @@
-"""`glossator fake-llm`: a scripted language model on this machine, to try the whole path without a key."""
+"""`glossator fake-llm`: serve a scripted language model, to try Glossator without a key."""
 
 import signal
 import threading
@@ -32,7 +32,10 @@ def fake_llm(
     key: Annotated[str, typer.Option(help="The key to ask for; any will do when not given.")] = "",
     seed: Annotated[int, typer.Option(help="Decides which requests something befalls.")] = 0,
 ) -> None:
-    """Serve a scripted language model in the shape of OpenAI's API. It bills nothing and knows little: it finds what a label quotes."""
+    """Serve a scripted language model in the shape of OpenAI's API.
+
+    It bills nothing and understands little: it finds the strings that a label quotes.
+    """
     ended = threading.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: ended.set())

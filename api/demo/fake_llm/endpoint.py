@@ -1,4 +1,4 @@
-"""The API of a scripted endpoint: which request gets which reply, and what it costs."""
+"""Answer the requests of a scripted endpoint, and count their costs."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ DELIVERIES: dict[str, Delivery] = {"dropped": "dropped", "dropped_midway": "drop
 
 
 class ScriptedEndpoint:
-    """Answer requests. Used from one event loop."""
+    """The replies of one endpoint, used on one event loop."""
 
     def __init__(self, state: EndpointState) -> None:
         self.state = state
@@ -34,7 +34,7 @@ class ScriptedEndpoint:
         self._filled_at = 0.0
 
     async def handle(self, request: ScriptedRequest) -> ScriptedResponse:
-        """Return the reply to one request, after the latency and with the fault that was drawn."""
+        """Return the reply to a request, after the latency, with the drawn fault."""
         if request.path in CONTROL_PATHS:
             return self._own(request)
         totals = self.state.totals
@@ -73,7 +73,7 @@ class ScriptedEndpoint:
         return replace(response, headers=(*response.headers, *limits, ("x-request-id", f"req_{number}")))
 
     def drawn(self, path: str) -> str | None:
-        """Draw the fault of this request. Refused requests draw none, so that shares hold among the admitted ones."""
+        """Draw the fault of an admitted request, so that shares are of admitted requests."""
         if self.state.faults.at and not path.startswith(self.state.faults.at):
             return None
         self.numbers += 1
@@ -83,7 +83,7 @@ class ScriptedEndpoint:
         return fault
 
     def _admit(self, request: ScriptedRequest, number: int) -> tuple[tuple[str, str], ...]:
-        """Check key, quota and rate. Returns `x-ratelimit-*` headers where there is a limit; raises OpenAIError."""
+        """Check key, quota and rate; return `x-ratelimit-*` headers, if any; raises OpenAIError."""
         faults = self.state.faults
         if faults.key_revoked_after is not None and number > faults.key_revoked_after:
             self.is_key_revoked = True
@@ -97,7 +97,7 @@ class ScriptedEndpoint:
         return self._check_rate(faults.requests_per_second) if faults.requests_per_second is not None else ()
 
     def _check_rate(self, rate: float) -> tuple[tuple[str, str], ...]:
-        """Take one request from a token bucket that holds a second's requests and fills at `rate`."""
+        """Take a request from a token bucket of one second's size, filled at `rate`."""
         size, now = max(rate, 1.0), time.monotonic()
         self._bucket = size if self._bucket is None else min(size, self._bucket + (now - self._filled_at) * rate)
         self._filled_at = now
@@ -150,7 +150,7 @@ class ScriptedEndpoint:
         return found
 
     def _own(self, request: ScriptedRequest) -> ScriptedResponse:
-        """Serve tests and benchmarks of a process: its totals, and faults to set as `{"rate_limited": 0.1}`."""
+        """Return the totals, or set faults given as `{"rate_limited": 0.1}`, for tests and benchmarks."""
         if request.path == "/scripted/faults" and request.method == "POST":
             orders: dict[str, Any] = openai_replies.parsed(request.body)
             self.state.faults = Faults(

@@ -1,11 +1,11 @@
-"""Faults of a scripted endpoint."""
+"""Define the faults of a scripted endpoint."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from api.demo.fake_llm.texts import draw
 
-# Shares of requests. Each request draws for itself, so the same question asked again most likely fares better.
+# Shares of requests. Each request draws its own fault, so a retry most likely succeeds.
 PASSING = (
     "rate_limited",
     "rate_limited_silently",
@@ -22,30 +22,30 @@ PASSING = (
     "slow",
     "cut_short",
 )
-# What can befall any request; the rest need a reply in words.
+# Faults of any request; the others need a reply in words.
 OF_TRANSPORT = frozenset(
     {"rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "stalled", "truncated_body", "slow"},
 )
-# Mixed faults are for whole jobs, whose clients wait: a stall there is one more long wait, not a lost minute.
+# Mixed faults are for whole jobs, whose clients wait for the end of a stall.
 MIXED_STALL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Hold the faults of a scripted server: shares of transient faults, then lasting ones.
+    """Faults of a scripted server: shares of transient faults, then lasting faults.
 
     rate_limited            429 with `Retry-After: retry_after_seconds`; `_silently`: without the header
     server_error            500
-    dropped                 the connection closes before a byte of the reply; `_midway`: within its body
+    dropped                 the connection closes before the reply; `_midway`: within its body
     stalled                 the reply comes after `stall_seconds`
     truncated_body          half of the body, with a Content-Length that fits the half
-    invalid_json            a reply in words that is no JSON
-    missing_verdicts        one of the answers asked for is left out; `extra_verdicts`: one that nobody asked for
-    refused                 `refusal` in place of `content`
-    wrong_usage             tokens counted as negative, absurd, or not at all
+    invalid_json            a reply in words that is not JSON
+    missing_verdicts        one of the requested answers is left out; `extra_verdicts`: one is added
+    refused                 `refusal` instead of `content`
+    wrong_usage             token counts are negative, absurd, or missing
     slow                    the body comes in ten pieces over `slow_seconds`
     cut_short               half of the content, `finish_reason: length`
-    at                      beginnings of the paths that passing faults befall; all where there is none
+    at                      prefixes of the paths with transient faults; empty: all paths
     batch_failed, batch_expired  shares of batches; an expired one has done half of its lines
 
     key_revoked_after, quota_after   requests that are still answered; then 401, or 429 `insufficient_quota`
@@ -53,7 +53,7 @@ class Faults:
     context_window          tokens of prompt and reply together; more is 400 `context_length_exceeded`
     lacks                   fields of the request that get 400 (`logprobs`, `json_schema`, `json_object`, `max_tokens`, `temperature`, `seed`,
                             `echo`) and paths that get 404 (`models`, `completions`, `embeddings`, `files`, `batches`)
-    ignores                 `logprobs`, `json_schema`, `json_object`, `usage`: taken without a word and not acted upon
+    ignores                 `logprobs`, `json_schema`, `json_object`, `usage`: accepted, but ignored
     """
 
     rate_limited: float = 0.0
@@ -85,13 +85,13 @@ class Faults:
 
     @classmethod
     def mixed(cls, share: float, **others: Any) -> "Faults":
-        """Return equal shares of all transient faults, together `share` of the requests; `others` are further fields."""
+        """Return equal shares of all transient faults, in sum `share`, with fields `others`."""
         if not 0 <= share <= 1:
             raise ValueError(f"a share lies between 0 and 1, and {share} does not")
         return cls(**{name: share / len(PASSING) for name in PASSING} | {"stall_seconds": MIXED_STALL_SECONDS} | others)
 
     def drawn(self, seed: int, number: int) -> str | None:
-        """Return the transient fault of the `number`th request, None for most."""
+        """Return the transient fault of the `number`th request; None for most."""
         chance = draw(seed, number)
         for name in PASSING:
             chance -= getattr(self, name)
@@ -100,7 +100,7 @@ class Faults:
         return None
 
     def of_batch(self, seed: int, number: int) -> str | None:
-        """`batch_failed`, `batch_expired` or None for the `number`th batch."""
+        """Return `batch_failed`, `batch_expired` or None for the `number`th batch."""
         chance = draw(seed, "batch", number)
         if chance < self.batch_failed:
             return "batch_failed"

@@ -1,7 +1,7 @@
-"""Labels as the default scripted judge reads them: what they quote, where it must be, and else their words.
+"""Parse labels for the default scripted judge: quotes, conditions on place, plain words.
 
-It reads the sentences of `interp.explain.pattern` well enough for a try without a key: it sees characters, not the subject's tokens, and passes
-over conditions that it does not know.
+It parses the sentences of `interp.explain.pattern` well enough for a trial without a key. It reads characters, not the subject's tokens, and ignores
+unknown conditions.
 """
 
 import re
@@ -27,7 +27,7 @@ SHAPES = (
 
 
 def _any_of(name: str) -> str:
-    """A pattern of the words of a closed class."""
+    """Return a pattern of the words of a closed class."""
     return rf"(?i:\b(?:{'|'.join(WORD_CLASSES[name].split())})\b)"
 
 
@@ -76,7 +76,7 @@ STRONG, WEAK = 10.0, 6.0
 
 @lru_cache(maxsize=4096)
 def reading(label: str) -> Reading:
-    """Return a function that finds the label's meaning in a text: spans, unsorted, perhaps overlapping."""
+    """Return a function that finds the label's spans in a text, unsorted, maybe overlapping."""
     quotes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
@@ -91,7 +91,7 @@ def reading(label: str) -> Reading:
 
 
 def _as_text(quoted: str) -> str:
-    """A quoted token with its white space as it was."""
+    """Return a quoted token with its original white space."""
     return VISIBLE.sub(lambda match: " " * int(match[1]) if match[1] else {"␣": " ", "↵": "\n", "⇥": "\t"}[match[0]], quoted)
 
 
@@ -113,7 +113,7 @@ def _clause(clause: str, quotes: list[str]) -> Reading | None:
 
 
 def _head(clause: str, quotes: list[str]) -> Callable[[str], list[re.Match[str]]] | None:
-    """Find what the clause names, without the conditions on its place."""
+    """Find the strings that the clause names, without the conditions on their place."""
     for shape, pattern in SHAPES:
         if (match := shape.search(clause)) is not None:
             either = "|".join(re.escape(value.strip()) for value in _listed(match, quotes))
@@ -134,7 +134,7 @@ def _finder(pattern: re.Pattern[str]) -> Callable[[str], list[re.Match[str]]]:
 
 
 def _values(values: list[str], flags: re.RegexFlag) -> Callable[[str], list[re.Match[str]]]:
-    """Whole words; where there is none, also parts of words, since tokens are."""
+    """Find whole words, or else parts of words, since tokens may be parts."""
     wholes = "|".join(_whole(value) for value in values)
     parts = "|".join(re.escape(value) for value in values if len(value) >= SHORTEST_PART)
     whole, part = re.compile(wholes, flags), re.compile(parts, flags) if parts else None
@@ -203,7 +203,7 @@ def _qualified(pattern: re.Pattern[str]) -> Condition:
 
 
 def _of_words(label: str) -> Reading:
-    """For a label without quotes or known phrases: its own longer words."""
+    """Find the longer words of a label that has no quotes or known phrases."""
     words = [word for word in re.findall(r"[^\W\d_]+", label) if len(word) >= SHORTEST_WORD and word.casefold() not in COMMON]
     if not words:
         return lambda _: []

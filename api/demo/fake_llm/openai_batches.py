@@ -1,4 +1,4 @@
-"""Files and batches as the OpenAI API has them: JSONL up, a batch made of it, polled, JSONL down."""
+"""Serve files and batches as the OpenAI API: JSONL in, polling, JSONL out."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
 LINES_AT_ONCE = 50
 PAGE = 20
-# A line has no connection: of the faults of transport these alone mean something to it, and every fault of a reply in words.
+# A line has no connection, so these are the only transport faults of lines; faults of replies in words apply, too.
 LINE_ERRORS = {"server_error": 500, "rate_limited": 429, "rate_limited_silently": 429}
 
 
@@ -35,7 +35,7 @@ class File:
 
 @dataclass(slots=True)
 class ScriptedBatch:
-    """`moments` has the times of its states, by status."""
+    """A batch; `moments` has the times of its states by status."""
 
     id: str
     path: str
@@ -78,7 +78,7 @@ class ScriptedBatch:
 
 
 class Batches:
-    """Keep the files and batches of one endpoint. `drawn(path)` draws a line's fault, `generated(path, body, fault)` makes and bills its reply."""
+    """Files and batches of an endpoint; `drawn` draws a line's fault, `generated` bills its reply."""
 
     def __init__(
         self, state: EndpointState, drawn: Callable[[str], str | None], generated: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
@@ -111,7 +111,7 @@ class Batches:
         return ScriptedResponse(200, file.content, content_type="application/octet-stream")
 
     def _listed(self) -> dict[str, Any]:
-        """Return a page of batches, the newest first."""
+        """Return a page of batches, newest first."""
         data = [batch.as_json() for batch in reversed(self.made.values())]
         return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
 
@@ -140,7 +140,7 @@ class Batches:
         return batch.as_json()
 
     def resume(self) -> None:
-        """Restart batches that a stop of the server interrupted; their lines are answered, and billed, again."""
+        """Restart batches interrupted by a stop; their lines are answered and billed again."""
         for batch in self.made.values():
             if batch.status in ("validating", "in_progress"):
                 self._start(batch, self.files[batch.input_file])
@@ -243,7 +243,7 @@ def _wrong(code: str, message: str, line: int | None) -> dict[str, Any]:
 
 
 def multipart(request: ScriptedRequest) -> dict[str, tuple[str, bytes]]:
-    """(file name, content) of each part of a multipart/form-data body, by its field."""
+    """Return (file name, content) of each field of a multipart/form-data body."""
     boundary = re.search(rb'boundary="?([^";]+)', request.headers.get(b"content-type", b""))
     if boundary is None:
         raise OpenAIError(400, "The body is no multipart/form-data.", "invalid_request_error")

@@ -1,4 +1,4 @@
-"""Bodies of replies as the OpenAI API shapes them: chat completions, completions and embeddings."""
+"""Build replies of the OpenAI API: chat completions, completions and embeddings."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ from api.demo.fake_llm.wire import ScriptedResponse
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 NO_JSON = 'Sure! Here is what I found: {"1": "ye'
-CREATED = 1_750_000_000  # a constant: equal questions get equal replies
+CREATED = 1_750_000_000  # a constant, so that equal questions get equal replies
 ABSURD = 10**12
 DEFAULT_MAX_TOKENS = 4096
 
 
 class OpenAIError(Exception):
-    """A reply with an `error` object."""
+    """An error reply with an `error` object."""
 
     def __init__(
         self, status: int, message: str, kind: str, code: str | None = None, parameter: str | None = None, headers: tuple[tuple[str, str], ...] = ()
@@ -34,7 +34,7 @@ class OpenAIError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScriptedReply:
-    """A body, the tokens that it truly took, and the kind of question that it answers."""
+    """A body, its true number of tokens, and the kind of its question."""
 
     body: dict[str, Any]
     prompt_tokens: int
@@ -53,7 +53,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def as_response(body: dict[str, Any]) -> ScriptedResponse:
-    """JSON; for a body with `chunks` the stream of events that they make."""
+    """Return a JSON response, or an event stream for a body with `chunks`."""
     if "chunks" not in body:
         return ScriptedResponse(200, json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in body["chunks"]) + "data: [DONE]\n\n"
@@ -61,7 +61,7 @@ def as_response(body: dict[str, Any]) -> ScriptedResponse:
 
 
 def chat(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
-    """`POST /v1/chat/completions`."""
+    """Return the reply of `POST /v1/chat/completions`."""
     messages = _messages(body)
     response_format = body.get("response_format") or {}
     _check_supported(state.faults.lacks, body, response_format)
@@ -96,7 +96,7 @@ def chat(state: EndpointState, body: dict[str, Any], number: int, fault: str | N
 
 
 def _messages(body: dict[str, Any]) -> list[tuple[str, str]]:
-    """(role, text); a content that is a list of parts is joined."""
+    """Return (role, text) per message; contents that are lists of parts are joined."""
     found = body.get("messages")
     if not isinstance(found, list) or not found or not all(isinstance(message, dict) for message in found):
         raise OpenAIError(400, "Missing required parameter: 'messages'.", "invalid_request_error", "missing_required_parameter", "messages")
@@ -131,7 +131,7 @@ def _check_context_window(window: int | None, prompt: int, max_tokens: int) -> N
 
 
 def _variant(state: EndpointState, body: dict[str, Any], key: str) -> int:
-    """How often the same question was asked before, where the temperature (1 when not given) lets answers differ."""
+    """Count earlier equal questions if the temperature (default 1) allows different answers."""
     if body.get("temperature", 1) == 0:
         return 0
     state.question_counts[key] += 1
@@ -139,7 +139,7 @@ def _variant(state: EndpointState, body: dict[str, Any], key: str) -> int:
 
 
 def _usage(state: EndpointState, prompt: int, completion: int, fault: str | None) -> dict[str, Any]:
-    """The `usage` object, or a wrong one: negative, absurd or missing by turns."""
+    """Return the `usage` object, or by turns a negative, absurd or missing one."""
     if "usage" in state.faults.ignores:
         return {}
     if fault == "wrong_usage":
@@ -151,7 +151,7 @@ def _usage(state: EndpointState, prompt: int, completion: int, fault: str | None
 
 
 def _streamed(reply: dict[str, Any]) -> dict[str, Any]:
-    """A finished reply as the chunks of a stream: role and content, the reason of its end, usage."""
+    """Return a reply as stream chunks: role and content, finish reason, usage."""
     choice, message = reply["choices"][0], reply["choices"][0]["message"]
     head = {name: reply[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
     begun = {"index": 0, "delta": message, "logprobs": choice["logprobs"], "finish_reason": None}
@@ -161,7 +161,7 @@ def _streamed(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def completion(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
-    """`POST /v1/completions`: with `echo` the log-probabilities of the prompt, else the answer to it as to one user message."""
+    """Return the reply of `POST /v1/completions`; with `echo` the prompt's log-probabilities."""
     prompts = body.get("prompt")
     prompts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) for text in prompts):
@@ -195,7 +195,7 @@ def _completed(state: EndpointState, body: dict[str, Any], prompt: str, index: i
 
 
 def embeddings(state: EndpointState, body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
-    """`POST /v1/embeddings` of strings, or of lists of token ids, which count as words."""
+    """Return the reply of `POST /v1/embeddings` for strings or token ids, taken as words."""
     del number
     given = body.get("input")
     texts = [given] if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""Scripted judges: what reads contexts and labels behind a scripted server."""
+"""Scripted judges, which read contexts and labels for a scripted server."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +21,18 @@ Predicate = Callable[[str], bool | Sequence[Span]]
 
 
 class ScriptedReader(Protocol):
-    """Answer for a model. Equal inputs get equal answers."""
+    """The interface of a judge that returns equal answers for equal inputs."""
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
-        """(start, end, strength) of characters at which what the label names would fire: 0 < strength <= 10, in order, not overlapping."""
+        """Return (start, end, strength in (0, 10]) of the label's characters, sorted and disjoint."""
         ...
 
     def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
-        """Probability of "yes": it fires somewhere in the text; or, for marks, the marked places are where it fires."""
+        """Return the probability of "yes": the label fits somewhere, or at the marked places."""
         ...
 
     def writes(self, contexts: Sequence[FencedText]) -> str:
-        """Return a label for what is marked."""
+        """Return a label for the marked texts."""
         ...
 
     def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
@@ -41,9 +41,9 @@ class ScriptedReader(Protocol):
 
 
 class QuotedReader:
-    """Find in a text what the label quotes ("..." or `...` or '...'), and read sentences of the `pattern` explainer and plain words.
+    """A judge that finds quoted strings, `pattern` sentences and plain words of a label.
 
-    Without a label it guesses.
+    Quotes are "...", `...` and '...'. Without a label it guesses.
     """
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
@@ -60,7 +60,7 @@ class QuotedReader:
         return SURE_YES if agreement(found, shown.marks) >= OVERLAP else SURE_NO
 
     def writes(self, contexts: Sequence[FencedText]) -> str:
-        """The marked strings that most contexts share, quoted."""
+        """Return the marked strings that most contexts share, quoted."""
         counts: Counter[str] = Counter()
         for context in contexts:
             counts.update({quoted(context.text[start:end]) for start, end in context.marks if start < end})
@@ -73,7 +73,7 @@ class QuotedReader:
         return f"the text {said}"
 
     def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
-        """The one whose marked words are least like the others', and among equals all its words."""
+        """Return the context with the least similar marked words; ties by all words."""
         vectors = [embedding(_marked(context), WIDTH) + embedding(context.text, WIDTH) / len(contexts) for context in contexts]
         total = sum(vectors[1:], vectors[0])
         likeness = [float(vector @ (total - vector)) for vector in vectors]
@@ -81,7 +81,7 @@ class QuotedReader:
 
 
 def quoted(text: str) -> str:
-    """A marked text as a label quotes it: its white space made visible where it is nothing else, cut where it is long."""
+    """Return a marked text for a quote: stripped, or with visible white space, and cut."""
     return (text.strip() or text.replace(" ", "␣"))[:LONGEST_QUOTE].translate(VISIBLE)
 
 
@@ -95,7 +95,10 @@ def _common_words(contexts: Sequence[FencedText]) -> list[str]:
 
 
 class OracleReader(QuotedReader):
-    """Answer by the truth of each label; an unknown label is true of nothing. It writes the label that fits the marks best."""
+    """A judge that knows each label's truth and writes the label that fits best.
+
+    Unknown labels are true of nothing.
+    """
 
     def __init__(self, truth: Mapping[str, Predicate]) -> None:
         self.truth = {label.strip(): predicate for label, predicate in truth.items()}
@@ -115,7 +118,7 @@ class OracleReader(QuotedReader):
         return best if best is not None and fits[best] > 0 else super().writes(contexts)
 
     def _fit(self, label: str, contexts: Sequence[FencedText]) -> float:
-        """Mean agreement of the label's spans with the marks, over contexts that have one or the other."""
+        """Return the mean agreement of spans and marks over contexts with any of them."""
         pairs = [(self.strengths(label, context.text), context.marks) for context in contexts]
         shares = [agreement(spans, marks) for spans, marks in pairs if spans or marks]
         return sum(shares) / len(shares) if shares else 0.0
@@ -129,14 +132,14 @@ class OracleReader(QuotedReader):
 
 
 class NoisyReader:
-    """Answer as another reader, wrong at given rates: equal labels and texts get equal verdicts."""
+    """A judge with given error rates around another; equal inputs get equal verdicts."""
 
     def __init__(self, inner: ScriptedReader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
         self.inner, self.seed = inner, seed
         self.true_positive_rate, self.false_positive_rate = true_positive_rate, false_positive_rate
 
     def _keeps(self, is_yes: bool, *what: object) -> bool:
-        """Return whether it says yes where the truth is `is_yes`."""
+        """Return whether it says yes if the truth is `is_yes`."""
         return draw(self.seed, *what) < (self.true_positive_rate if is_yes else self.false_positive_rate)
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
@@ -165,7 +168,7 @@ class NoisyReader:
 
 
 class ConstantReader(QuotedReader):
-    """Say yes to everything, or no."""
+    """A judge that always says yes, or always no."""
 
     def __init__(self, says: bool = True) -> None:
         self.says = says
@@ -180,7 +183,7 @@ class ConstantReader(QuotedReader):
 
 
 class CoinReader(QuotedReader):
-    """Answer by a coin toss per label and text."""
+    """A judge that tosses a coin per label and text."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -200,7 +203,7 @@ class CoinReader(QuotedReader):
 
 
 def merged(spans: Sequence[Span]) -> list[Span]:
-    """In order; where spans overlap they become one, as strong as the strongest."""
+    """Return sorted spans; overlapping ones are joined with the largest strength."""
     found: list[Span] = []
     for start, end, strength in sorted(spans):
         if start >= end or strength <= 0:
@@ -214,7 +217,7 @@ def merged(spans: Sequence[Span]) -> list[Span]:
 
 
 def agreement(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> float:
-    """The smaller of two shares: of marks that some span touches, and of spans that some mark touches."""
+    """Return the smaller share of marks touched by spans, and of spans touched by marks."""
     if not spans or not marks:
         return 0.0
     touched = sum(any(start < right and left < end for start, end, _ in spans) for left, right in marks)
@@ -223,7 +226,7 @@ def agreement(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> float:
 
 
 def judge_of(order: str, seed: int = 0) -> ScriptedReader:
-    """`quoted`, `yes`, `no`, `coin`, or `noisy:0.9,0.1` (true- and false-positive rate). Raises ValueError."""
+    """Return the judge `quoted`, `yes`, `no`, `coin`, or `noisy:TPR,FPR`; raises ValueError."""
     name, _, rates = order.partition(":")
     if name == "noisy" and rates:
         true_positive, false_positive = (float(rate) for rate in rates.split(","))

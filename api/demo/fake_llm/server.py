@@ -1,4 +1,4 @@
-"""A scripted endpoint on a socket: in a thread of this process, or as a process of its own."""
+"""Serve a scripted endpoint on a socket, in a thread or in another process."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ STOP_SECONDS = 10.0
 
 
 def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """uvloop where there is one: it serves twice as many requests."""
+    """Return uvloop's factory of event loops, twice as fast, or asyncio's."""
     try:
         import uvloop
     except ImportError:
@@ -30,14 +30,14 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 class ScriptedServer:
-    """An OpenAI-shaped server whose answers, faults and bill are known.
+    """An OpenAI-shaped server with known answers, faults and bill.
 
         with ScriptedServer(faults=Faults.mixed(0.3)) as server:
             ask(server.base_url)
         server.totals.tokens
 
-    `state.faults` and `state.reader` may be changed while it runs. `stop` and `start` take the server away and bring it back on the same port,
-    with its totals, files and batches. No key is checked when `key` is empty; any model is known when `models` is empty.
+    `state.faults` and `state.reader` may be changed while it runs. `stop` and `start` keep the port, totals, files and batches.
+    No key is checked if `key` is empty; any model is known if `models` is empty.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class ScriptedServer:
 
     @property
     def state(self) -> EndpointState:
-        """What may be changed while it runs: `faults` and `reader`."""
+        """Return the state, whose `faults` and `reader` may be changed while it runs."""
         return self._endpoint.state
 
     def revoke_key(self) -> None:
-        """From now on every request gets 401."""
+        """Answer every later request with 401."""
         self._endpoint.is_key_revoked = True
 
     def restore_key(self) -> None:
@@ -89,7 +89,7 @@ class ScriptedServer:
         self.stop()
 
     def start(self) -> None:
-        """Listens when it returns. Raises OSError where the port is taken."""
+        """Return once the server listens. Raises OSError if the port is taken."""
         ready = threading.Event()
         self._failure = None
         self._thread = threading.Thread(target=self._run, args=(ready,), name="scripted-server", daemon=True)
@@ -99,7 +99,7 @@ class ScriptedServer:
             raise self._failure
 
     def stop(self) -> None:
-        """Closes every connection as it is. Batches under way go no further until nobody asks; those that ended can be read after `start`."""
+        """Close all connections; running batches continue after `start`, finished ones stay readable."""
         self._stop()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
@@ -130,7 +130,7 @@ class ScriptedServer:
 
 
 class ScriptedProcess:
-    """The same as a process of its own, for benches: its work is not the client's. `arguments` as `glossator fake-llm` takes."""
+    """The server in another process, for benchmarks; `arguments` are those of `glossator fake-llm`."""
 
     def __init__(self, *arguments: str) -> None:
         self.arguments = arguments
@@ -152,7 +152,7 @@ class ScriptedProcess:
         self.process.stdout.close()
 
     def totals(self) -> dict[str, Any]:
-        """`CallTotals.as_json` of this moment."""
+        """Return the present `CallTotals.as_json`."""
         with urlopen(self.base_url.removesuffix("/v1") + "/scripted/totals") as reply:
             found: dict[str, Any] = json.load(reply)
         return found

@@ -1,4 +1,4 @@
-"""What an endpoint is made with, and what it counts: requests, and what a real endpoint would have billed."""
+"""Hold the options and state of an endpoint, with counts of requests and bills."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ BODIES_KEPT = 256
 
 @dataclass(slots=True)
 class CallTotals:
-    """Count requests and bills since the server was made. Written by the server's thread alone.
+    """Counts of requests and bills, written by the server's thread alone.
 
-    A call is billed once its answer is made, whether or not the answer arrives: so are dropped, stalled and truncated ones, and not 4xx and 5xx.
+    A call is billed once its answer is made, even if that does not arrive: dropped, stalled and truncated replies are billed, 4xx and 5xx are not.
     `prompt_tokens` and `completion_tokens` are the true ones, whatever the reply says. `calls` counts lines of batches, too.
     """
 
@@ -43,7 +43,7 @@ class CallTotals:
         self.completion_tokens += completion_tokens
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the bodies."""
+        """Return everything but the bodies."""
         names = ("requests", "calls", "prompt_tokens", "completion_tokens", "tokens", "in_flight", "max_in_flight")
         counters = ("by_path", "calls_by_path", "by_status", "by_fault", "by_task")
         return {name: getattr(self, name) for name in names} | {name: dict(getattr(self, name)) for name in counters}
@@ -51,7 +51,7 @@ class CallTotals:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Hold what a server is made with. `batch_seconds` is how long a batch stays in each of its states."""
+    """Options of a server; `batch_seconds` is how long a batch stays in each state."""
 
     latency_seconds: float = 0.0
     key: str = ""
@@ -63,7 +63,7 @@ class Options:
 
 @dataclass(slots=True)
 class EndpointState:
-    """Hold what outlives the socket, so that a server can go away and come back. `question_counts` counts equal questions."""
+    """State kept while a server is stopped; `question_counts` counts equal questions."""
 
     reader: ScriptedReader
     faults: Faults

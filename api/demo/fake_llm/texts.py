@@ -1,4 +1,4 @@
-"""Texts as a scripted model sees them: seeded draws, tokens that join to the text, and embeddings of hashed words."""
+"""Make seeded draws, tokens that join to the text, and embeddings of hashed words."""
 
 import base64
 import math
@@ -15,7 +15,7 @@ TOKEN = re.compile(r" ?[^\W\d_]{1,12}|\d{1,3}|\s|[^\w\s]|_|.", re.DOTALL)
 BYTES_A_TOKEN = 4
 TOKENS_A_MESSAGE = 3
 
-# What else a model might have said, in place of any token.
+# Alternative tokens at any place.
 JUNK = (" the", "\n", " a", "_", " I", "-", "~", "…", " of", " so", "?", " in", "/", " and", ":", " to", "&", "=", " as", "%")
 SURE = 0.999
 
@@ -29,13 +29,13 @@ COMMON = frozenset(
 
 
 def draw(*parts: object) -> float:
-    """A number in [0, 1), uniform over different parts, equal for equal ones."""
+    """Return a uniform number in [0, 1), equal for equal parts."""
     text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64
 
 
 def pick(count: int, *parts: object) -> int:
-    """A place in 0..count-1."""
+    """Return a number in 0..count-1."""
     return int(draw(*parts) * count)
 
 
@@ -44,12 +44,12 @@ def split(text: str) -> list[str]:
 
 
 def prompt_tokens(messages: Sequence[str]) -> int:
-    """Four bytes a token and three more a message: near the truth for English, and cheap."""
+    """Return about a token per four bytes and three per message, realistic for English."""
     return sum(-(-len(text.encode("utf-8", "surrogatepass")) // BYTES_A_TOKEN) + TOKENS_A_MESSAGE for text in messages)
 
 
 def chat_logprobs(tokens: Sequence[str], odds: Mapping[int, Odds], top: int) -> list[dict[str, Any]]:
-    """`choices[0].logprobs.content` of a chat completion. `odds` gives the probabilities at a token that starts at a place of the text."""
+    """Return `choices[0].logprobs.content`; `odds` holds the probabilities by a token's place in the text."""
     content, place = [], 0
     for token in tokens:
         known = odds.get(place)
@@ -63,7 +63,7 @@ def chat_logprobs(tokens: Sequence[str], odds: Mapping[int, Odds], top: int) -> 
 
 
 def _ranked(token: str, odds: Odds) -> list[tuple[str, float]]:
-    """The given chances and junk for what is left of 1, the likeliest first."""
+    """Return the given probabilities with junk for the rest of 1, likeliest first."""
     given = list(odds) if any(name == token for name, _ in odds) else [(token, SURE), *odds]
     left = max(1.0 - sum(chance for _, chance in given), 1e-6)
     taken = {name for name, _ in given}
@@ -76,7 +76,7 @@ def _entry(token: str, chance: float) -> dict[str, Any]:
 
 
 def read_logprobs(tokens: Sequence[str]) -> list[float | None]:
-    """Log-probability of each token of a prompt: a word that stood before is likely, a new one as unlikely as its hash says; the first has none."""
+    """Return a prompt's log-probabilities: repeated words are likely, new ones by hash, first None."""
     seen: set[str] = set()
     found: list[float | None] = []
     for token in tokens:
@@ -98,7 +98,7 @@ def _place(word: str, width: int) -> tuple[int, float]:
 
 
 def embedding(text: str, width: int) -> NDArray[np.float32]:
-    """float32 [width] of unit length; the first axis alone for a text without words."""
+    """Return float32 [width] of unit length; the first axis for texts without words."""
     vector = np.zeros(width, dtype=np.float32)
     for word in WORD.findall(text.casefold()):
         place, weight = _place(word, width)
@@ -111,5 +111,5 @@ def embedding(text: str, width: int) -> NDArray[np.float32]:
 
 
 def encoded(vector: NDArray[np.float32], form: str) -> list[float] | str:
-    """As the API sends it: `float` numbers, or `base64` of little-endian float32."""
+    """Return `float` numbers, or `base64` of little-endian float32, as the API does."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector.tolist()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a socket: a server that must drop connections and send bodies slowly cannot leave that to a framework."""
+"""Serve HTTP/1.1 on a socket, to drop connections and slow bodies as no framework can."""
 
 import asyncio
 from collections import deque
@@ -17,7 +17,7 @@ PIECES = 10
 
 @dataclass(frozen=True, slots=True)
 class ScriptedRequest:
-    """Represent a request: `path` without the query, names of headers in lower case."""
+    """A request; `path` has no query, names of headers are in lower case."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class ScriptedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedResponse:
-    """Represent a response: `delivery` says how much of it arrives, `seconds` over what time a slow body comes."""
+    """A response; `delivery` says how much arrives, `seconds` how slowly."""
 
     status: int
     body: bytes
@@ -47,10 +47,10 @@ Handler = Callable[[ScriptedRequest], Awaitable[ScriptedResponse]]
 
 
 class ScriptedConnection(asyncio.Protocol):
-    """Serve one client's connection: requests are answered in their order."""
+    """A connection of one client, whose requests are answered in order."""
 
     transport: asyncio.Transport
-    # Of the request that is being read.
+    # Fields of the request that is being read.
     url: bytes
     headers: dict[bytes, bytes]
     chunks: list[bytes]
@@ -62,7 +62,7 @@ class ScriptedConnection(asyncio.Protocol):
         self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
         self.open.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
