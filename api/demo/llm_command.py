@@ -63,10 +63,10 @@ def _run_job(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
     say(f"job {job['id']}")
     for pauses in range(RAISES):
         job = progress.follow(client, job["id"], err)
-        if (job["error"] or {}).get("code") != "budget-reached":
+        if (job["pause_reason"] or {}).get("code") != "budget-reached":
             return job, pauses
         cap = job["budget"]["caps"]["tokens"]
-        say(f"paused: {job['error']['detail']} Resuming with {thousands(2 * cap)} tokens.")
+        say(f"paused: {job['pause_reason']['detail']} Resuming with {thousands(2 * cap)} tokens.")
         client.resume_job(job["id"], {"tokens": 2 * cap})
     return progress.follow(client, job["id"], err), RAISES
 

@@ -66,8 +66,8 @@ def finished(client: Client, body: dict[str, Any]) -> dict[str, Any]:
     """A job that ran into its cap, was resumed with a larger one, and completed."""
     job = client.submit_job(body | {"budget": {"tokens": 30_000}})
     stopped = wait_for(client, job["id"])
-    assert stopped["status"] == "paused", stopped["error"]
-    assert stopped["error"]["code"] == "budget-reached"
+    assert stopped["status"] == "paused", stopped
+    assert stopped["pause_reason"]["code"] == "budget-reached"
     spent, cap = stopped["budget"]["spent"]["tokens"], stopped["budget"]["caps"]["tokens"]
     assert 0 < spent <= cap == 30_000
     client.resume_job(job["id"], {"tokens": 5_000_000})

@@ -43,7 +43,8 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
         "url": f"/v1/jobs/{job_id}",
         "features_total": row.features_total,
         "features_failed": row.features_failed,
-        "error": row.error or row.pause_reason,
+        "error": row.error,
+        "pause_reason": row.pause_reason,
     }
     session.add(
         WebhookRow(
