@@ -1,4 +1,4 @@
-"""Build the FastAPI application. This module does not import torch; a test checks that."""
+"""Build the FastAPI application without importing torch, which a test checks."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -42,7 +42,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # Not awaited: a job that is submitted at once waits for it.
+        # Not awaited: a job that is submitted immediately waits for it.
         sandbox.start("api.jobs.estimate_task")
         yield
         engine.dispose()

@@ -37,7 +37,7 @@ class LoginMissingError(GlossatorError, code="login-missing", title="Anyone who 
 
 
 class Service:
-    """REST on one address, with its own workers. Inside this context manager `url` answers."""
+    """REST on one address with its own workers; inside the context manager `url` answers."""
 
     def __init__(self, settings: Settings, host: str, port: int, workers: bool = True, log_to: IO[bytes] | None = None) -> None:
         """Open the address (`port` 0: a free one); workers log to `log_to` or stderr."""
@@ -119,8 +119,8 @@ class Service:
 def end_process() -> None:
     """End this process even if threads still work on requests.
 
-    Their clients are disconnected, and open transactions are rolled back. Python would wait for these threads, for as long as reading files or
-    probing an endpoint takes. Without such threads the process ends normally.
+    Their clients are disconnected, and open transactions are rolled back. Python would wait for files or probed endpoints. Without such threads the
+    process ends normally.
     """
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if left:

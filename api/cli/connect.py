@@ -55,7 +55,7 @@ def reader() -> Iterator["Reader"]:
 
 @contextmanager
 def server() -> Iterator["Client"]:
-    """Yield a client for a command that changes something. Raises ServerUnreachableError."""
+    """Yield a client for a command that changes something; raises ServerUnreachableError."""
     found = settings()
     client = _server(found)
     if client is None:

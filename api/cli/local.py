@@ -150,7 +150,7 @@ def _body(answer: BaseModel) -> Body:
 
 
 def _validated(kind: type[Arguments], **given: Any) -> Arguments:
-    """Return the arguments that are not None, validated as by the API. Raises InputError."""
+    """Return the arguments that are not None, validated as by the API; raises InputError."""
     try:
         return kind.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

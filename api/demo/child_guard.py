@@ -15,17 +15,14 @@ test -z "$2" || rm -rf "$2"
 
 
 class ChildGuard:
-    """A guard that, when this process has ended, signals a child and deletes its folder.
-
-    The signal is `by`, and SIGKILL ten seconds later.
-    """
+    """A guard that ends a child after this process (`by`, SIGKILL) and deletes its folder."""
 
     def __init__(self, pid: int, by: signal.Signals, folder: Path | None = None) -> None:
         words = [str(pid), by.name.removeprefix("SIG"), *([str(folder)] if folder else [])]
         self._shell = subprocess.Popen(["sh", "-c", SCRIPT, *words], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0)
 
     def release(self) -> None:
-        """Stop guarding. Call it before the pid can be reused."""
+        """Stop guarding, which must precede any reuse of the pid."""
         self._shell.kill()
         self._shell.wait()
         if self._shell.stdin is not None:

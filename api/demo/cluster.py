@@ -103,7 +103,7 @@ class Cluster:
     def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
         """Send SIGKILL to a worker that holds a chunk of the stage; None once `stopping`.
 
-        SIGSTOP comes first, and then a check that the worker still holds the chunk.
+        SIGSTOP and another check of the chunk come first.
         """
         while not stopping.wait(WATCH_SECONDS):
             for member, found in self._at_work(job_id, stage):
@@ -189,7 +189,7 @@ def _worker(queue: Queue, name: str, threads: int) -> Member:
 
 
 def _signal(member: Member, number: signal.Signals) -> int:
-    """Send a signal to a process not yet waited for, so that its pid is valid."""
+    """Send a signal to a process not yet waited for; return its pid."""
     assert member.process is not None
     with contextlib.suppress(ProcessLookupError):
         member.process.send_signal(number)

@@ -65,7 +65,7 @@ class LocalServer(ABC):
     @classmethod
     @abstractmethod
     def find(cls) -> Path:
-        """Return the installed server program. Raises ServerMissingError."""
+        """Return the installed server program; raises ServerMissingError."""
 
     @property
     @abstractmethod
@@ -84,7 +84,7 @@ class LocalServer(ABC):
 
     @property
     def pid(self) -> int:
-        """Return the process for signals. Raises ServerUnreachableError if none runs."""
+        """Return the process for signals; raises ServerUnreachableError if none runs."""
         if self._process is None:
             raise ServerUnreachableError(f"The private {self.program} does not run.", cure="Call `start()`.")
         return self._process.pid

@@ -50,7 +50,7 @@ class RequestLimits:
         await self._app(scope, _replaying(body, receive), send)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """Return the whole body; None if the client disconnected. Raises HTTPException."""
+        """Return the whole body; None if the client disconnected; raises HTTPException."""
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared) > self._limit:
             raise HTTPException(TOO_LARGE, headers=CLOSE)

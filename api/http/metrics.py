@@ -116,7 +116,7 @@ REQUESTS = (
 
 
 class Metrics:
-    """The figures of the service and the answered requests of one application. Thread-safe."""
+    """The figures and answered requests of one application, for any thread."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: nothing here asks for it
@@ -126,7 +126,7 @@ class Metrics:
         self._requests = Histogram(name, text, labels, buckets=BUCKETS, registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Record an answered request. `route` is the path with the names of its parameters."""
+        """Record an answered request; `route` is the path with its parameters' names."""
         self._requests.labels(method, route, f"{status // 100}xx").observe(seconds)
 
     def text(self, accept: str) -> tuple[bytes, str]:

@@ -116,7 +116,7 @@ class OriginCheck:
 
 
 def _is_own(headers: Headers, hosts: Sequence[str]) -> bool:
-    """Return whether the request is not cross-site. Programs send neither of the two headers."""
+    """Return whether the request is not cross-site; programs send neither header."""
     sites = headers.getlist("sec-fetch-site")
     if sites:
         return len(sites) == 1 and sites[0] in OWN_SITES

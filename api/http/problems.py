@@ -28,7 +28,7 @@ VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be re
 
 
 def kind(code: str) -> ProblemKind:
-    """Return the kind of problem of a code. Raises NotFoundError, which lists the known codes."""
+    """Return the kind of problem of a code; raises NotFoundError, which lists the known codes."""
     known = {one.code: one for one in kinds()}
     if code not in known:
         raise NotFoundError(f"No problem is called {code!r}.", cure=f"Known: {', '.join(sorted(known))}.")

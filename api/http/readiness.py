@@ -1,7 +1,4 @@
-"""Check the readiness of this process and the health of its dependencies.
-
-Each check has its own thread, so that one that hangs delays no probe.
-"""
+"""Check this process' readiness and dependencies, in threads, so that none delays a probe."""
 
 import threading
 import time
@@ -25,10 +22,10 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A health check. `fault` returns what is wrong, or None.
+    """A health check, whose `fault` returns what is wrong, or None.
 
-    A result is kept for `keep_seconds`. Only a fault of a check that is `needed` makes the process unready. Without a broker workers poll, and the
-    API itself writes no artifacts: taking the API out of service would not help in either case.
+    A result is kept for `keep_seconds`. Only a fault of a `needed` check makes the process unready. Without a broker workers poll, and the API
+    itself writes no artifacts: taking the API out of service would not help in either case.
     """
 
     name: str

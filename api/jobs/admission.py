@@ -72,10 +72,7 @@ def check(spec: JobSpec, settings: Settings) -> AdmittedJob:
 
 
 def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob:
-    """Check the files in a sandbox process, after up to `seconds` of waiting for one.
-
-    Raises what `check` raises, FilesTakeTooMuchError and ChecksBusyError.
-    """
+    """Check in a sandbox; raises what `check` raises, FilesTakeTooMuchError, ChecksBusyError."""
     with processes.begin(CHECK, accepted.reading, seconds) as pending:
         return accepted.with_facts(pending.result())
 
@@ -93,10 +90,7 @@ def estimate(checked: AdmittedJob, engine: Engine) -> EstimateAnswer:
 
 
 def estimate_apart(checked: AdmittedJob, engine: Engine, processes: Processes, seconds: float) -> EstimateAnswer:
-    """Estimate in a sandbox process, after up to `seconds` of waiting for one.
-
-    Raises FilesTakeTooMuchError and ChecksBusyError, too.
-    """
+    """Estimate in a sandbox, after up to `seconds` of waiting; raises FilesTakeTooMuchError, ChecksBusyError."""
     drawn = estimate_sample.draw(checked.spec, checked.facts, engine)
     with processes.begin(COUNT, CountRequest(checked.reading, drawn), seconds) as pending:
         return estimating.answer(checked.spec, drawn, pending.result(), checked.facts)

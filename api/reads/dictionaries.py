@@ -64,7 +64,7 @@ class FeatureFilters(BaseModel):
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
-    """Return one page of dictionaries, oldest first. Raises CursorInvalidError."""
+    """Return one page of dictionaries, oldest first; raises CursorInvalidError."""
     listing = {"of": "dictionaries"}
     after = cursors.decode(listing, cursor, DICTIONARY_PLACE)[0] if cursor else None
     page = queries.dictionaries(session, after, limit)
@@ -81,7 +81,7 @@ def dictionaries(session: Session, cursor: str | None, limit: int) -> Dictionary
 
 
 def dictionary(session: Session, reference: str) -> DictionaryAnswer:
-    """Return one dictionary, by id or by name. Raises NotFoundError."""
+    """Return one dictionary, by id or by name; raises NotFoundError."""
     return counted(session, queries.dictionary(session, reference))
 
 
@@ -104,7 +104,7 @@ def _dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states
 
 
 def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
-    """Return one page of the features of a run. Raises NotFoundError and CursorInvalidError."""
+    """Return one page of the features of a run; raises NotFoundError and CursorInvalidError."""
     row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)

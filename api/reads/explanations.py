@@ -54,7 +54,7 @@ class ExplanationFilters(BaseModel):
 
 
 def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPage:
-    """Return one page of explanations with their scores. Raises NotFoundError and CursorInvalidError."""
+    """Return one page of explanations with their scores; raises NotFoundError and CursorInvalidError."""
     found, last = _full_page(session, filters.query(session))
     ids = [row.id for row in found]
     scores, listed = queries.scores_of(session, ids), queries.listed_of(session, ids)

@@ -43,7 +43,7 @@ class CallFilters(BaseModel):
 
 
 def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
-    """Return one page of jobs, newest first. Raises CursorInvalidError."""
+    """Return one page of jobs, newest first; raises CursorInvalidError."""
     listing = {"of": "jobs", "status": status}
     after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
     page = queries.jobs(session, JobQuery(status, after, limit))
@@ -52,7 +52,7 @@ def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: 
 
 
 def job(session: Session, job_id: str) -> JobAnswer:
-    """Return one job. Raises NotFoundError."""
+    """Return one job; raises NotFoundError."""
     return job_answer(session, queries.job(session, job_id))
 
 
@@ -61,7 +61,7 @@ def job_answer(session: Session, row: JobRow) -> JobAnswer:
 
 
 def progress(session: Session, job_id: str) -> Progress:
-    """Return a job's progress and language model costs. Raises NotFoundError."""
+    """Return a job's progress and language model costs; raises NotFoundError."""
     return _progress(session, [queries.job(session, job_id)])[job_id]
 
 
@@ -83,7 +83,7 @@ def deliveries(session: Session, job_id: str, cursor: str | None, limit: int) ->
 
 
 def usage_of(session: Session, job_id: str) -> UsageAnswer:
-    """Return a job's language model usage and its budget. Raises NotFoundError."""
+    """Return a job's language model usage and its budget; raises NotFoundError."""
     job = queries.job(session, job_id)
     lines = call_stats.usage(session, job.id)
     p50, p95 = call_stats.latency_percentiles(session, job.id, (0.5, 0.95))
@@ -108,7 +108,7 @@ def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
 
 
 def caps_after(session: Session, job_id: str, change: BudgetSpec | None) -> BudgetSpec | None:
-    """Return the job's caps updated by `change`; None without a change. Raises NotFoundError."""
+    """Return the job's caps updated by `change`; None without a change; raises NotFoundError."""
     queries.job(session, job_id)
     if change is None:
         return None

@@ -110,7 +110,7 @@ class FeatureRecords:
 
 
 def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None) -> ProvenanceAnswer:
-    """Return the provenance of a feature. Raises NotFoundError and BlobCorruptError."""
+    """Return the provenance of a feature; raises NotFoundError and BlobCorruptError."""
     of = queries.dictionary(session, dictionary)
     of_run, vocabulary = runs.shown(session, of, run), vocabularies.of(session, of.subject_id)
     found = feature_detail.read(session, of, of_run, index)

@@ -32,7 +32,7 @@ def runs(session: Session, dictionary: str | None, cursor: str | None, limit: in
 
 
 def run(session: Session, run_id: int) -> RunAnswer:
-    """Return one run. Raises NotFoundError."""
+    """Return one run; raises NotFoundError."""
     found = stored.of_ids(session, {run_id})
     if run_id not in found:
         raise NotFoundError(f"There is no run {run_id}.", cure="List the runs with `glossator runs` (GET /v1/runs).")
@@ -40,14 +40,14 @@ def run(session: Session, run_id: int) -> RunAnswer:
 
 
 def pin(session: Session, dictionary: str, reference: str) -> DictionaryAnswer:
-    """Pin a dictionary's current run in the caller's transaction. Raises NotFoundError, ConflictError."""
+    """Pin a dictionary's current run in the caller's transaction; raises NotFoundError, ConflictError."""
     row = queries.dictionary(session, dictionary)
     stored.pin(session, row, stored.named(session, row, reference))
     return counted(session, row)
 
 
 def unpin(session: Session, dictionary: str) -> DictionaryAnswer:
-    """Unpin a dictionary's current run in the caller's transaction. Raises NotFoundError."""
+    """Unpin a dictionary's current run in the caller's transaction; raises NotFoundError."""
     row = queries.dictionary(session, dictionary)
     stored.unpin(session, row)
     return counted(session, row)

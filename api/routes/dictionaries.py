@@ -35,9 +35,9 @@ def get_dictionary(session: Reading, dictionary: DictionaryReference) -> Diction
 
 @router.get("/{dictionary}/features", tags=["features"], responses=answers(EXAMPLES["feature_page"], 404, 422))
 def list_features(session: Reading, dictionary: DictionaryReference, filters: Annotated[FeatureFilters, Query()]) -> FeaturePage:
-    """List the features of one run (by default the current run), filtered and sorted.
+    """List the features of one run, filtered and sorted by their best explanation's figures.
 
-    Filters and order use the figures of each feature's best explanation.
+    Without `run`, the dictionary's current run is listed.
     """
     return dictionaries.features(session, dictionary, filters)
 
@@ -65,7 +65,7 @@ def get_feature_provenance(
 ) -> ProvenanceAnswer:
     """Return the provenance of a feature's explanations and scores.
 
-    For each explanation: prompts, raw replies, contexts, template, digest, seed and cost. For each score: its items and verdicts, prompts and
-    replies by purpose, nulls, controls and cost.
+    Explanations have prompts, raw replies, contexts, template, digest, seed and cost. Scores have items and verdicts, prompts and replies by
+    purpose, nulls, controls and cost.
     """
     return provenance.provenance(session, vocabularies, dictionary, index, run)

@@ -1,4 +1,4 @@
-"""Routes of explanations of all dictionaries, with their scores. Exports read them."""
+"""Routes of explanations of all dictionaries, with their scores, for exports."""
 
 from typing import Annotated
 

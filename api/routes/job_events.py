@@ -23,7 +23,7 @@ CLOCK: Any = {"eta": True, "stages": {"__all__": {"seconds", "eta_seconds"}}}
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """The progress of a job as JSON. A change of `key` sends an event."""
+    """A job's progress as JSON; a change of `key` sends an event."""
 
     text: str
     key: str
@@ -39,7 +39,7 @@ class ProgressReader:
         self._readers = anyio.CapacityLimiter(READERS)
 
     async def get(self, job_id: str) -> JobState:
-        """Return the state of a job. Raises NotFoundError."""
+        """Return the state of a job; raises NotFoundError."""
         task = self._reads.get(job_id)
         if task is None:
             task = self._reads[job_id] = asyncio.create_task(run_sync(self._read, job_id, limiter=self._readers))
@@ -56,8 +56,7 @@ class ProgressReader:
 async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
     """Yield a `progress` event at every change of the job, and finally an `end` event.
 
-    Each event holds the whole state, so a client that reconnects needs no Last-Event-ID. A stream that closes without `end` means that the server
-    stopped; the client reconnects after `retry`.
+    Each event holds the whole state, so a client that reconnects needs no Last-Event-ID. Without `end` the server stopped: reconnect after `retry`.
     """
     number, key = 0, ""
     while not is_stopping():

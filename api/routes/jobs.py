@@ -55,10 +55,9 @@ def submit_job(
 ) -> JobAnswer:
     """Submit a job.
 
-    Whatever can be checked without opening a model is checked before anything is stored, and a job that fails is refused.
-
-    If reading the job's files takes more than a second, the answer is a job with the status `checking`. A worker continues the checks. The job is
-    then queued, or fails with the error that would have refused it.
+    All checks that open no model come first: a job that fails one is refused and not stored. If reading the job's files takes more than a second,
+    the answer is a job with the status `checking`. A worker continues the checks. The job is then queued, or fails with the error that would have
+    refused it.
     """
     accepted = admission.accept(spec, settings)
     answer = _known(engine, accepted.spec, idempotency_key)
@@ -105,28 +104,22 @@ def list_jobs(session: Reading, status: Annotated[JobStatus | None, Query()] = N
 
 @router.get("/{job_id}", responses=answers(EXAMPLES["job"], 404, 422))
 def get_job(session: Reading, job_id: JobId) -> JobAnswer:
-    """Return a job: status, counts, progress by stage, times, spend.
-
-    A paused job has the reason, a finished one its summary or error.
-    """
+    """Return a job: status, counts, stages, times, spend, pause reason, summary or error."""
     return reads.job(session, job_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=answers(EXAMPLES["cancelled_job"], 404, 409, 422, status=202))
 def cancel_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Cancel a job.
-
-    Work stops between batches, and stored results stay. Cancelling twice changes nothing.
-    """
+    """Cancel a job between batches; stored results stay, and cancelling twice changes nothing."""
     with transaction(engine) as session:
         return job_answer(session, jobs.cancel(session, job_id))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=answers(EXAMPLES["paused_job"], 404, 409, 422, status=202))
 def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
-    """Pause a job.
+    """Pause a job between batches; its chunks return to the queue until it is resumed.
 
-    Work stops between batches, and its chunks are returned to the queue. Resuming continues from there. Pausing twice changes nothing.
+    Pausing twice changes nothing.
     """
     with transaction(engine) as session:
         return job_answer(session, jobs.pause(session, job_id))
@@ -136,9 +129,9 @@ def pause_job(engine: Store, job_id: JobId) -> JobAnswer:
 def resume_job(
     engine: Store, settings: Configured, job_id: JobId, change: Annotated[ResumeRequest | None, Body(openapi_examples=EXAMPLES["resumes"])] = None
 ) -> JobAnswer:
-    """Resume a paused job, with new caps if the body has them.
+    """Resume a paused job, with the caps in the body; other caps stay.
 
-    Caps that the body leaves out stay. Stored answers are reused, so nothing is paid twice.
+    Stored answers are reused, so nothing is paid twice.
     """
     with transaction(engine) as session:
         caps = reads.caps_after(session, job_id, None if change is None else change.budget)
@@ -151,8 +144,7 @@ def resume_job(
 def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     """Retry the failed parts of a job that is running, failed or completed.
 
-    Finished work stays, and answered calls are not repeated. A failed merge is retried with the parts that were collected for it; if these were
-    deleted, they are collected again.
+    Finished work stays, and answered calls are not repeated. A failed merge reuses its collected parts, or collects them again if they were deleted.
     """
     with transaction(engine) as session:
         answer = job_answer(session, jobs.retry(session, job_id))
@@ -168,10 +160,7 @@ def list_webhook_deliveries(session: Reading, job_id: JobId, cursor: CursorText 
 
 @router.get("/{job_id}/usage", responses=answers(EXAMPLES["usage"], 404, 422))
 def get_job_usage(session: Reading, job_id: JobId) -> UsageAnswer:
-    """Return a job's language model usage by stage, purpose and model, and its budget.
-
-    Usage is calls, tokens, cost, latency and attempts so far.
-    """
+    """Return calls, tokens, cost, latency and attempts by stage, purpose and model, with the budget."""
     return reads.usage_of(session, job_id)
 
 
@@ -189,7 +178,7 @@ def _notify(engine: Store, settings: Configured) -> None:
 
 
 async def _known_job(request: Request, job_id: JobId) -> str:
-    """Return the job's id. Raises NotFoundError before the stream starts, as a problem document."""
+    """Return the job's id; raises NotFoundError before the stream starts, as a problem document."""
     await request.app.state.progress.get(job_id)
     return job_id
 
@@ -201,10 +190,7 @@ EVENTS: dict[int | str, dict[str, Any]] = answers(None, 404, 422) | {
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=EVENTS)
 async def stream_job_events(request: Request, job_id: Annotated[str, Depends(_known_job)]) -> AsyncIterator[ServerSentEvent]:
-    """Stream a job's progress as server-sent events.
-
-    `progress` is sent at every change, `end` when the job has finished. Each event holds the whole state.
-    """
+    """Stream a job's whole state as events: `progress` at every change, `end` when finished."""
     state = request.app.state
     async for event in job_events.stream(state.progress, job_id, state.is_stopping):
         yield event

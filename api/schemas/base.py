@@ -22,7 +22,7 @@ class ResponseModel(BaseModel):
 
 
 class UnreadableRow(ResponseModel):
-    """A stored row that cannot be shown. The server's log has the reason."""
+    """A stored row that cannot be shown; the server's log has the reason."""
 
     id: str
     why: str

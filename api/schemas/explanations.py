@@ -27,10 +27,7 @@ class IntervalAnswer(ResponseModel):
 
 
 class NullAnswer(ResponseModel):
-    """The same items' score with other features' explanations; `lift` is own minus null.
-
-    `lift` is taken on the items that both answered.
-    """
+    """The score with other features' explanations; `lift` is own minus null on shared items."""
 
     value: float | None
     lift: float | None

@@ -48,7 +48,7 @@ class QuantileAnswer(ResponseModel):
 
 
 class ContextAnswer(ResponseModel):
-    """A window of tokens with the feature's activations. The token strings join to the text."""
+    """A window of tokens, which join to the text, with the feature's activations."""
 
     id: str = Field(description="Document and offset: the same window has the same id in any kind.")
     kind: str

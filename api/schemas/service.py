@@ -13,7 +13,7 @@ class HealthStatus(ResponseModel):
 
 
 class Readiness(ResponseModel):
-    """The readiness of the service. `checks` has `ok` or a fault for each dependency."""
+    """The service's readiness; `checks` has `ok` or a fault for each dependency."""
 
     ready: bool
     checks: dict[str, str]
@@ -27,7 +27,7 @@ class FieldError(ResponseModel):
 
 
 class Problem(ResponseModel):
-    """An RFC 9457 problem document. `code` is stable; the server explains it at `type`."""
+    """An RFC 9457 problem document; `code` is stable, and `type` links to its explanation."""
 
     type: str
     title: str

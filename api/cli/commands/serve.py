@@ -94,10 +94,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: say what would go.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Delete expired data now; upkeep does so every hour.
-
-    The GLOSSATOR_RETAIN_..._DAYS settings decide what has expired. Evidence, explanations and scores stay.
-    """
+    """Delete what has passed GLOSSATOR_RETAIN_..._DAYS, as upkeep does hourly; evidence, explanations and scores stay."""
     found = settings()
     # Imported here: it needs Celery's settings and an artifact store's driver.
     from interp.store.db import revision

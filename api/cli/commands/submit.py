@@ -107,10 +107,9 @@ def _estimate(spec: JobSpec, as_json: bool) -> None:
 
 
 def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:
-    """Return the job of a YAML file updated by `changes`, with absolute paths.
+    """Return a YAML file's job updated by `changes`; raises FileMissingError and InputError.
 
-    `${stdlib}` is replaced by the standard library's folder. Paths of the file are relative to its folder, those of flags to the working directory.
-    Raises FileMissingError and InputError.
+    `${stdlib}` is the standard library's folder. Paths of the file are relative to its folder, those of flags to the working directory.
     """
     content = absolute_content(_read_yaml(file), file.resolve().parent) if file else {}
     for key, value in changes.items():
@@ -138,7 +137,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def assignments(change: list[str] | None) -> dict[str, Any]:
-    """Return the values of `--set` options by dotted key. Raises InputError."""
+    """Return the values of `--set` options by dotted key; raises InputError."""
     return dict(_assignment(text) for text in change or ())
 
 

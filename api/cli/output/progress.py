@@ -40,7 +40,7 @@ class SpendLine:
         self._rate: float | None = None
 
     def text(self, progress: dict[str, Any], moment: float) -> str:
-        """Return the line; empty without language models. `moment` is of a monotonic clock."""
+        """Return the line at `moment`, of a monotonic clock; empty without language models."""
         budget = progress.get("budget")
         if not budget:
             return ""

@@ -65,9 +65,9 @@ def unescaped(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedQuestion:
-    """A parsed question, with contexts of the last message that has any.
+    """A parsed question: `contexts` of the last message with any, `all_texts` of all messages.
 
-    `all_texts` are those of all messages and kinds. `schema` is the JSON schema of the reply. `key` is the same for the same messages.
+    `schema` is the JSON schema of the reply. `key` is the same for the same messages.
     """
 
     kind: str

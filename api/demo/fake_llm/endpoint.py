@@ -129,7 +129,7 @@ class ScriptedEndpoint:
         raise OpenAIError(404, f"Unknown request URL: {request.method} {path}.", "invalid_request_error", "unknown_url")
 
     def generated(self, path: str, body: dict[str, Any], number: int, fault: str | None) -> dict[str, Any]:
-        """Return the body of a reply, billed. Raises OpenAIError."""
+        """Return the body of a reply, billed; raises OpenAIError."""
         if self.state.options.models and body.get("model") not in self.state.options.models:
             name = body.get("model")
             raise OpenAIError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")

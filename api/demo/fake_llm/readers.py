@@ -41,10 +41,7 @@ class ScriptedReader(Protocol):
 
 
 class QuotedReader:
-    """A judge that finds quoted strings, `pattern` sentences and plain words of a label.
-
-    Quotes are "...", `...` and '...'. Without a label it guesses.
-    """
+    """A judge that finds a label's quotes, `pattern` sentences or words; it guesses without label."""
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
         if label is None:
@@ -95,10 +92,7 @@ def _common_words(contexts: Sequence[FencedText]) -> list[str]:
 
 
 class OracleReader(QuotedReader):
-    """A judge that knows each label's truth and writes the label that fits best.
-
-    Unknown labels are true of nothing.
-    """
+    """A judge with each label's truth (unknown: nothing), which writes the label that fits best."""
 
     def __init__(self, truth: Mapping[str, Predicate]) -> None:
         self.truth = {label.strip(): predicate for label, predicate in truth.items()}

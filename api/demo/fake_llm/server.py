@@ -89,7 +89,7 @@ class ScriptedServer:
         self.stop()
 
     def start(self) -> None:
-        """Return once the server listens. Raises OSError if the port is taken."""
+        """Return once the server listens; raises OSError if the port is taken."""
         ready = threading.Event()
         self._failure = None
         self._thread = threading.Thread(target=self._run, args=(ready,), name="scripted-server", daemon=True)
