@@ -1,4 +1,4 @@
-"""A client of the REST API. Bodies of requests and answers are plain dictionaries; `/docs` of a server describes them."""
+"""A client of the REST API, with bodies as dictionaries (described by a server's `/docs`)."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 PAGE_SIZE = 500
-# Characters of an unknown server's answer that an error shows.
+# Characters of an unknown server's answer in an error message.
 SHOWN_CHARACTERS = 200
 # Connection errors, malformed HTTP, and URLs that httpx or the resolver reject: a port beyond 65535, a label that is too long.
 NO_ANSWER = (httpx.RequestError, httpx.InvalidURL, UnicodeError, OverflowError)
 TIMEOUT = httpx.Timeout(60, connect=3)
-# The server asks the endpoints of the job's models before it answers, with retries, and reads the job's files.
+# Before answering, the server calls the endpoints of the job's models, with retries, and reads the job's files.
 SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
 
 
@@ -93,7 +93,7 @@ class Client:
         return self._pages(f"/v1/jobs/{_quoted(job_id)}/calls", limit, filters)
 
     def stream_job_events(self, job_id: str) -> Generator[Event]:
-        """Yield the job's events until it ends. Raises UnreachableError when the server goes away before."""
+        """Yield the job's events until it ends; raises UnreachableError on a lost connection."""
         try:
             with connect_sse(self._http, "GET", f"/v1/jobs/{_quoted(job_id)}/events") as source:
                 if source.response.is_error:
@@ -153,7 +153,7 @@ class Client:
         return isinstance(answer, dict) and "ready" in answer
 
     def _pages(self, path: str, limit: int | None, filters: Mapping[str, Any] | None = None) -> Iterator[Body]:
-        """Yield the rows of a listing, or the first `limit` of them. Each page is requested when its first row is needed."""
+        """Yield a listing's (first `limit`) rows, requesting each page when its first row is needed."""
         params = _given(filters or {})
         while limit is None or limit > 0:
             page = self._request("GET", path, params=params | {"limit": PAGE_SIZE if limit is None else min(PAGE_SIZE, limit)})

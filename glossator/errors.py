@@ -1,4 +1,4 @@
-"""Errors of the client. Each says what happened, why, and what to do about it."""
+"""Errors of the client, each with what happened, why, and what to do."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ class ClientError(Exception):
 
 
 class ApiError(ClientError):
-    """A problem document (RFC 9457) that the server answered with."""
+    """A problem document (RFC 9457) in the server's answer."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         self.problem = dict(problem)

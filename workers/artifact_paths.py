@@ -1,8 +1,8 @@
-"""Names in the artifact store: tokenised corpora, and the partial evidence that stages of a job hand to one another.
+"""Name the objects of the artifact store: tokenised corpora and partial evidence of jobs.
 
-corpora/<digest>/                            kept: the next job on the same text reads it. `used` in it says when a chunk last did
-partials/<job>/levels                        the firing levels that the job's prepare chunk found, where there are any
-partials/<job>/<stage>-<number>.safetensors  what a collect or combine chunk gave; nobody needs it once its features are merged
+corpora/<digest>/                            kept for later jobs on the same text; its `used` is the time when a chunk last read it
+partials/<job>/levels                        the firing levels of the job's prepare chunk, if any
+partials/<job>/<stage>-<number>.safetensors  the output of a collect or combine chunk; unused once its features are merged
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ USED = "used"
 
 
 def store_of(settings: Settings) -> Store:
-    """Return the artifact store of these settings, the same one each time, so that connections are kept. Raises ArtifactsUnreachableError."""
+    """Return the settings' artifact store, always the same object, or raise ArtifactsUnreachableError."""
     return _opened(settings)
 
 
 def partial(job_id: str, stage: Stage, number: int) -> str:
-    """Return the name of one chunk's partial evidence. By job, since two jobs may ask for different features of one run."""
+    """Return the name of one chunk's partial evidence, by job, as jobs' features differ."""
     return f"{PARTIALS}/{job_id}/{stage}-{number}.safetensors"
 
 
@@ -32,17 +32,17 @@ def levels(job_id: str) -> str:
 
 
 def jobs_with_partials(store: Store) -> list[str]:
-    """Return the id of each job that has partial evidence. One listing, whatever the number of files."""
+    """Return the jobs that have partial evidence, by one listing for any number of files."""
     return store.names(PARTIALS)
 
 
 def delete_partials(store: Store, job_id: str) -> None:
-    """Delete all partial evidence of a job. Its merge chunks need it; those of a job that is over only if it is retried."""
+    """Delete a job's partial evidence, which its merge chunks (or a retry) would need."""
     store.delete(f"{PARTIALS}/{job_id}")
 
 
 def corpora(store: Store) -> Iterator[tuple[str, datetime | None]]:
-    """Yield the digest of each tokenised corpus, and when a chunk last read it (UTC; None: never)."""
+    """Yield each tokenised corpus' digest and last use (UTC; None: never)."""
     for digest in store.names(CORPORA):
         yield digest, store.touched(f"{CORPORA}/{digest}/{USED}")
 
@@ -53,7 +53,7 @@ def note_use(store: Store, digest: str) -> None:
 
 
 def delete_corpus(store: Store, digest: str) -> None:
-    """Delete a tokenised corpus that no running job reads: its collect and merge chunks would not find it."""
+    """Delete a tokenised corpus, which the chunks of no open job may need."""
     store.delete(f"{CORPORA}/{digest}")
 
 

@@ -1,7 +1,7 @@
-"""`/healthz` of a worker process on `health_port`, for orchestrators: 200 for as long as the thread that renews leases makes its passes.
+"""Serve `/healthz` of a worker process on `health_port`, for orchestrators.
 
-Where that thread stands still the process is stuck or frozen, and its chunks go to others anyway. A database or a broker that is away does not
-stop it, since a restart would not bring either back.
+It is 200 while the thread that renews leases makes its passes. Where that thread stops, the process is stuck or frozen, and other workers take its
+chunks anyway. An unreachable database or broker does not stop it, since a restart would not help.
 """
 
 import json
@@ -19,15 +19,15 @@ log = logs.get_logger(__name__)
 
 class _HealthHttpServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a probe that hung up before its answer came; print any other error."""
+        """Ignore a probe that closed its connection before the answer; print any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class HealthServer:
-    """Serve `/healthz` in a thread. A port that is taken, as by another worker of this machine, is a warning and no more.
+    """A `/healthz` server in a thread; a taken port is only a warning.
 
-    `silent_seconds` returns the seconds since the last pass; more than `lease_seconds` of them is stuck.
+    `silent_seconds` returns the seconds since the last pass; more than `lease_seconds` means stuck.
     """
 
     def __init__(self, silent_seconds: Callable[[], float], settings: Settings, name: str) -> None:
@@ -38,7 +38,7 @@ class HealthServer:
 
     @property
     def port(self) -> int | None:
-        """Where it listens; None where it does not."""
+        """Return the port, or None when not listening."""
         return None if self._server is None else int(self._server.server_address[1])
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class HealthServer:
             do_HEAD = do_GET  # noqa: N815
 
             def log_message(self, *_arguments: object) -> None:
-                """Probes are not logged."""
+                """Do nothing, as probes are not logged."""
 
         try:
             self._server = _HealthHttpServer(("", port), Handler)

@@ -1,4 +1,4 @@
-"""The leases of a worker process, and the thread that renews them."""
+"""Renew the leases of a worker process in a thread."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ log = logs.get_logger(__name__)
 
 
 class HeldLease:
-    """Represent a lease in work: its progress, when it was last renewed, and whether it is lost."""
+    """A lease in use: its progress, last renewal, and whether it is lost."""
 
     def __init__(self, lease: Lease, lease_seconds: float, stopping: threading.Event) -> None:
         self.lease = lease
@@ -27,18 +27,18 @@ class HeldLease:
         self._lease_seconds, self._stopping = lease_seconds, stopping
 
     def age(self) -> float:
-        """Return the seconds since the last renewal began, with those in which the process stood still."""
+        """Return the seconds since the last renewal began, including process suspension."""
         return time.monotonic() - self.renewed_at
 
     def is_kept(self) -> bool:
-        """Return whether the chunk is still this worker's, as far as it knows: false at once after standing still past the lease."""
+        """Return whether the worker still has the chunk, by time even after a suspension."""
         return not self.lost.is_set() and self.age() <= self._lease_seconds
 
     def progress(self, units: int) -> None:
-        """Record that so many units of the chunk are done.
+        """Record that `units` of the chunk are done.
 
-        Raises LeaseLostError for a chunk that another worker has or whose job no longer runs (noticed within
-        `lease_check_interval_seconds`), or whose lease was not renewed in time; WorkInterruptedError where this process stops.
+        Raises LeaseLostError for a chunk that another worker has or whose job no longer runs (noticed within `lease_check_interval_seconds`), or
+        whose lease was not renewed in time; WorkInterruptedError where this process stops.
         """
         self.units = units
         if self.lost.is_set():
@@ -50,11 +50,11 @@ class HeldLease:
 
 
 class LeaseRenewer:
-    """Renew all leases of a process from one thread, and keep the process in the database's list of workers.
+    """A thread that renews a process's leases and its entry in the workers' list.
 
-    Every `lease_check_interval_seconds` one query finds the leases that are lost: taken by another worker, or of a job that no longer runs.
-    Leases are renewed every `heartbeat_interval_seconds`, or after `progress_interval_seconds` where there is progress. While the database
-    is away a lease is lost only after its whole time. The thread runs while there is a lease, or from `register` to `unregister`.
+    Every `lease_check_interval_seconds` one query finds the leases that are lost: taken by another worker, or of a job that no longer runs. Leases
+    are renewed every `heartbeat_interval_seconds`, or after `progress_interval_seconds` where there is progress. While the database is unreachable, a
+    lease is lost only after its whole time. The thread runs while there is a lease, or from `register` to `unregister`.
     """
 
     def __init__(self, engine: Engine, settings: Settings, owner: str, info: WorkerInfo, stopping: threading.Event) -> None:
@@ -62,7 +62,7 @@ class LeaseRenewer:
         self._changed = threading.Condition()
         self._held: list[HeldLease] = []
         self._thread: threading.Thread | None = None
-        # Held while the list of workers is written: its last entry is that this one is gone.
+        # Held while the list of workers is written: the removal of this worker must come last.
         self._registering = threading.Lock()
         self._is_registered = False
         self._registered_at = float("-inf")
@@ -76,7 +76,7 @@ class LeaseRenewer:
             self._ensure_thread()
 
     def unregister(self) -> None:
-        """Take the process out of the list of workers. A second call waits until the first is done."""
+        """Remove the process from the workers' list; concurrent calls wait for the first."""
         with self._registering:
             with self._changed:
                 was_registered, self._is_registered, self._registered_at = self._is_registered, False, float("-inf")
@@ -105,12 +105,12 @@ class LeaseRenewer:
 
     @property
     def all(self) -> list[Lease]:
-        """The leases in work."""
+        """Return the leases in use."""
         with self._changed:
             return [held.lease for held in self._held]
 
     def silent_seconds(self) -> float:
-        """Return the seconds since the thread last made a pass: above `lease_seconds` the process is stuck."""
+        """Return the seconds since the thread's last pass: above `lease_seconds` means stuck."""
         return time.monotonic() - self._last_pass
 
     def _ensure_thread(self) -> None:
@@ -148,7 +148,6 @@ class LeaseRenewer:
                 self._registered_at = began
 
     def _renew(self, held: Sequence[HeldLease]) -> None:
-        """Renew the leases that are due, check the others, and mark those that are lost."""
         due = [each for each in held if self._is_due(each)]
         rest = [each for each in held if each not in due]
         kept: set[str] = set()

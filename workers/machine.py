@@ -1,4 +1,4 @@
-"""What a worker process finds out about its machine: which processes live, and how much memory it may use."""
+"""Find a machine's live processes and the memory that a process may use."""
 
 import os
 import socket
@@ -9,12 +9,12 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def this_process() -> str:
-    """Return `host/pid/start`, the owner of this process's leases: pids are used again, a pid with its start time is not."""
+    """Return `host/pid/start`, this process's lease owner, unique though pids are reused."""
     return f"{_host()}/{os.getpid()}/{_start_of(os.getpid())}"
 
 
 def is_gone(owner: str) -> bool:
-    """Return whether the owner is a process of this machine that has ended. False for another machine's: nobody here can know."""
+    """Return whether the owner is an ended process of this machine; False for others."""
     parts = owner.rsplit("/", 2)
     if len(parts) != 3 or parts[0] != _host() or not parts[1].isdigit():
         return False
@@ -22,17 +22,17 @@ def is_gone(owner: str) -> bool:
 
 
 def memory_limit() -> int:
-    """Return the bytes that this process may use: the least of its container's limits and of the machine's memory."""
+    """Return this process's memory limit in bytes: the least of container and machine."""
     return min([machine_bytes(), *cgroup_limits()])
 
 
 def machine_bytes() -> int:
-    """Return the machine's memory."""
+    """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def cgroup_limits(own: Path = OWN_CGROUP, root: Path = CGROUP) -> list[int]:
-    """Return the limits of this process's control group and of those above it, of version 2 or 1."""
+    """Return the limits of this process's cgroup and its ancestors, version 2 or 1."""
     try:
         lines = own.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -48,7 +48,7 @@ def cgroup_limits(own: Path = OWN_CGROUP, root: Path = CGROUP) -> list[int]:
 
 
 def _limits_of(root: Path, path: str, name: str) -> list[int]:
-    """Of a group and of all above it: a limit further up holds for it, too. In a container its own group is the root."""
+    """Return the limits of a group and its ancestors (in a container from its root)."""
     group, limits = Path(path.lstrip("/")), []
     for each in (group, *group.parents):
         try:
@@ -61,13 +61,13 @@ def _limits_of(root: Path, path: str, name: str) -> list[int]:
 
 
 def _host() -> str:
-    """The machine and its process namespace: two containers may share a name, but not both."""
+    """Return the machine and its process namespace: two containers may share only one."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}-{namespace.stat().st_ino}" if namespace.exists() else socket.gethostname()
 
 
 def _start_of(pid: int) -> str:
-    """A mark of when the process began; empty for one that does not exist, or is dead and not yet reaped.
+    """Return a process's start; empty where it is missing, or dead but not reaped.
 
     The kernel's own count, not psutil's time of day: that moves with the machine's clock.
     """
@@ -78,7 +78,7 @@ def _start_of(pid: int) -> str:
             return ""
         state, start = fields[0], fields[19]
         return "" if state in "ZX" else start
-    # Without /proc all that can be known is whether the pid is in use.
+    # Without /proc only use of the pid can be checked.
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""One worker process: a Celery worker of one queue, or the maintenance of `upkeep`. `python -m workers.process gpu`, or `glossator worker gpu`.
+"""Run a worker process: a Celery worker of one queue, or `upkeep`'s maintenance.
 
-Celery brings wake-up notifications (`workers/wakeup.py`); chunks are run by `workers/worker.py`. Celery's pool is one thread: a fork after CUDA has
-started fails, and the solo pool takes no signal while it works.
+Started by `python -m workers.process gpu` or `glossator worker gpu`. Celery brings wake-up notifications (`workers/wakeup.py`); `workers/worker.py`
+runs chunks. Celery's pool is one thread: a fork after CUDA has started fails, and the solo pool takes no signal while it works.
 """
 
 import argparse
@@ -35,13 +35,13 @@ GPU_DRIVER = Path("/dev/nvidiactl")
 
 
 def main(queue: Queue, name: str | None = None) -> None:
-    """Run until SIGTERM or SIGINT; then hand the chunk back between two batches or calls, and within `stop_timeout_seconds` in any case."""
+    """Run until SIGTERM or SIGINT, then return the chunk within `stop_timeout_seconds`."""
     found, name = settings(), name or queue.value
     logs.configure(found, name)
-    # Celery would set up a log of its own beside ours.
+    # Celery would set up a second log.
     signals.setup_logging.connect(_leave_the_log_alone)
     traces.configure(found, queue.value, name)
-    # Celery warns root of pickled messages; ours are JSON, and say no more than a chunk id.
+    # Celery warns root of pickled messages; ours are JSON, with a chunk id alone.
     warnings.simplefilter("ignore", SecurityWarning)
     runtime = Runtime.of(found, queue, name)
     health = HealthServer(runtime.leases.silent_seconds, found, name)
@@ -57,9 +57,9 @@ def main(queue: Queue, name: str | None = None) -> None:
 
 
 def report_hardware(runtime: Runtime) -> None:
-    """Say what a gpu worker has before its first chunk: planning divides dictionaries by the smallest worker.
+    """Report a gpu worker's memory before its first chunk, since planning needs the smallest.
 
-    torch is imported only where there is a GPU, and beside other work, since that takes seconds.
+    torch is imported only where there is a GPU, and in parallel, since that takes seconds.
     """
     if GPU_DRIVER.exists():
         model_cache = "workers.tasks.model_cache"
@@ -69,11 +69,11 @@ def report_hardware(runtime: Runtime) -> None:
 
 
 def _leave_the_log_alone(**_details: object) -> None:
-    """Celery sets up no log where this signal has a receiver."""
+    """Do nothing: Celery sets up no log where this signal has a receiver."""
 
 
 def _run_maintenance(runtime: Runtime) -> None:
-    """Run as a process of its own what the supervisor runs where workers are its children."""
+    """Run maintenance in its own process, when workers are no supervisor's children."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop(runtime))
     maintenance = MaintenanceThreads(runtime.engine, runtime.settings)
@@ -98,13 +98,13 @@ def _run_worker(runtime: Runtime, queue: Queue) -> None:
         stop(runtime)
         raise SystemExit(0)
 
-    # Until Celery is up and has handlers of its own: a chunk may be in work by then.
+    # Until Celery has started and has handlers of its own: a chunk may be in work by then.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_early_signal)
     signals.worker_shutting_down.connect(on_shutdown)
     if queue is Queue.GPU:
         report_hardware(runtime)
-    # Before the broker is connected to: it may be away for long.
+    # Before the connection to the broker, which may be unreachable for long.
     worker.start()
     name = f"{runtime.info.name}-{os.getpid()}@%h"
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -117,7 +117,7 @@ def _run_worker(runtime: Runtime, queue: Queue) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process when the supervisor, which holds the other end of standard input, is gone, however it went."""
+    """End this process when the supervisor closes standard input, even when it is killed."""
 
     def watch() -> None:
         while os.read(0, 1):

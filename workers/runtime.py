@@ -1,4 +1,4 @@
-"""What the threads of a worker process share, and what a task is given and gives back."""
+"""Define what threads of a worker process share, and a task's input and result."""
 
 import threading
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from interp.store.queue.workers import WorkerInfo
 from workers.leases import LeaseRenewer
 from workers.machine import this_process
 
-# Time for handing back the chunks of tasks that did not stop: a database that is away is not waited for.
+# Time for returning the chunks of tasks that did not stop: an unreachable database is not waited for.
 HAND_BACK_SECONDS = 5.0
 
 
 @dataclass
 class Runtime:
-    """Hold a worker process's settings, database and leases. `stopping` is set on SIGTERM: chunks are handed back between two batches."""
+    """A worker process's settings, database and leases; SIGTERM sets `stopping`, which returns chunks."""
 
     settings: Settings
     engine: Engine
@@ -40,10 +40,10 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Work:
-    """Represent one chunk as a task gets it.
+    """One chunk as a task gets it.
 
-    `progress(units)` is called between batches; it raises what `HeldLease.progress` raises. `asking` is held open while the task waits for
-    language models. `is_kept` says, without a query, whether the chunk is surely this worker's.
+    `progress(units)` is called between batches; it raises what `HeldLease.progress` raises. `asking` is held open while the task waits for language
+    models. `is_kept` says, without a query, whether the worker surely still has the chunk.
     """
 
     runtime: Runtime
@@ -56,7 +56,7 @@ class Work:
 
     @property
     def run_id(self) -> int:
-        """The run of the job's results, which the prepare chunk finds or creates."""
+        """Return the run of the job's results, which the prepare chunk finds or creates."""
         if self.run is None:
             raise RuntimeError(f"job {self.lease.job_id} has no run yet")
         return self.run
@@ -64,7 +64,7 @@ class Work:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Hold a task's results. `write` stores them in the transaction that finishes the chunk, and returns the chunk's result.
+    """A task's results; `write` stores them in the finishing transaction, and returns the chunk's.
 
     `afterwards` runs after that commit; where a worker dies before it, maintenance does the rest.
     """

@@ -1,4 +1,4 @@
-"""The embedded service's workers: child processes that are started, watched, restarted and stopped, and maintenance threads."""
+"""Run the embedded service's workers as child processes, and maintenance threads."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ HEALTHY_SECONDS = 60.0
 
 @dataclass
 class Child:
-    """Represent one worker process, or one that waits for its restart."""
+    """A worker process, or one that waits for its restart."""
 
     queue: Queue
     name: str
@@ -37,10 +37,10 @@ class Child:
 
 
 class Supervisor:
-    """Run gpu workers, llm workers (one per core) as children of this process, and maintenance in threads. `start()` and `stop()` once each.
+    """Supervisor of gpu and llm workers (one per core), and of maintenance threads.
 
-    Children end with this process, even when it is killed: each reads a pipe whose other end is held here. Chunks of workers that are
-    gone, from this run or an earlier one, go back to the queue at once.
+    `start()` and `stop()` are called once each. Children end with this process, even when it is killed: each reads a pipe whose other end is here.
+    Chunks of workers that are gone, from this run or an earlier one, return to the queue at once.
     """
 
     def __init__(self, settings: Settings, log_to: IO[bytes] | None = None) -> None:
@@ -54,7 +54,7 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Take back leases that an earlier run left, then start the workers."""
+        """Revoke leases that an earlier run left, then start the workers."""
         sweep(self._engine, self._settings)
         for child in self._children:
             self._spawn(child)
@@ -62,7 +62,7 @@ class Supervisor:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Have the workers hand back their chunks within `stop_timeout_seconds` in all, then kill what is left."""
+        """Let workers return their chunks within `stop_timeout_seconds` in all, then kill the rest."""
         self._stopping.set()
         self._watcher.join()
         running = [child.process for child in self._children if child.process is not None]
@@ -82,7 +82,7 @@ class Supervisor:
         self._engine.dispose()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of the workers that run, by name."""
+        """Return the process ids of the running workers, by name."""
         return {child.name: child.process.pid for child in self._children if child.process is not None and child.process.poll() is None}
 
     def _spawn(self, child: Child) -> None:
@@ -91,7 +91,7 @@ class Supervisor:
             # Several of them share the cores: numpy's own threads would compete.
             environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "workers.process", child.queue.value, "--name", child.name, "--supervised"]
-        # A process group of its own: Ctrl-C in the terminal is for this process, which then stops the workers in good order.
+        # A process group of its own: Ctrl-C in the terminal is for this process, which then stops the workers in order.
         child.process = start_child(
             command,
             environment,
@@ -125,5 +125,5 @@ class Supervisor:
 
 
 def share_of(stop_timeout_seconds: float) -> float:
-    """Return the part of the stop timeout that a worker has for itself: after it there is time to hand back for it, and to kill it."""
+    """Return a worker's share of the stop timeout; the rest is for killing it."""
     return max(stop_timeout_seconds - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)

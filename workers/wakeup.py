@@ -1,6 +1,6 @@
-"""Wake-up notifications: Celery messages that bring idle workers to ask the database for ready chunks.
+"""Send wake-up notifications: Celery messages that make idle workers query for ready chunks.
 
-The database is the queue. A message carries a chunk's id and decides nothing: it may be lost, come late or come twice.
+The database is the queue. A message carries a chunk's id and decides nothing: it may be lost, late or repeated.
 """
 
 import logging
@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 TASK = "glossator.notify"
 PING_SECONDS = 2.0
-# A broker that did not answer is left alone for so long: no worker's next chunk waits for it.
+# The pause after a broker did not answer, so that no worker's next chunk waits for it.
 QUIET_SECONDS = 5.0
-# Seconds; a network that swallows everything is noticed by senders and consumers. Senders try once, since work waits for them.
+# Seconds; senders and consumers notice a silent network. Senders try once, since work waits for them.
 REDIS = {"socket_connect_timeout": 5.0, "socket_timeout": 20.0, "socket_keepalive": True, "max_retries": 0}
 
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery application for the broker of the settings.
 
-    Messages are acknowledged when they are taken: one that is lost with its worker is sent again from the database, while late
-    acknowledgement has made threads pools exit with their broker and long tasks start several times.
+    Messages are acknowledged when taken: one that is lost with its worker is sent again from the database, while late acknowledgement has made thread
+    pools exit with their broker and long tasks start several times.
     """
     if settings.is_embedded:
         folder = settings.broker_folder
@@ -60,9 +60,9 @@ def make_app(settings: Settings) -> Celery:
         broker_transport=transport,
         broker_transport_options=options,
         broker_connection_retry_on_startup=True,
-        # However long the broker is away, the worker lives on and polls the database.
+        # However long the broker is unreachable, the worker continues and polls the database.
         broker_connection_max_retries=None,
-        # The anonymous exchange: queues need no bindings, so that processes that start at once have nothing to race for.
+        # The anonymous exchange: queues need no bindings, for which processes that start at once would race.
         task_queues=[MessageQueue(queue.value, Exchange(""), routing_key=queue.value) for queue in Queue],
         task_create_missing_queues=False,
         task_ignore_result=True,
@@ -77,9 +77,9 @@ def make_app(settings: Settings) -> Celery:
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
-    """One file per message, `<nanoseconds>_<random>.<queue>.msg`, oldest first; written and taken by a rename within the folder.
+    """A channel of one file per message, `<nanoseconds>_<random>.<queue>.msg`, written and taken by rename.
 
-    kombu's own channel writes under the final name, so that a reader may find half a message, and takes it by way of the system's
+    Oldest first. kombu's own channel writes under the final name, so that a reader may find half a message, and takes it by way of the system's
     temporary folder, where a move may be a copy.
     """
 
@@ -91,7 +91,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]  # kombu has no types
         unfinished.rename(message)
 
     def _get(self, queue: str) -> dict[str, Any]:
-        folder = self.data_folder_in  # no Path: an idle worker looks twenty times a second
+        folder = self.data_folder_in  # no Path: an idle worker looks twenty times per second
         for name in sorted(name for name in os.listdir(folder) if name.endswith(f".{queue}.msg")):  # noqa: PTH208
             taken = Path(folder, name).with_suffix(".taken")
             try:
@@ -111,21 +111,21 @@ class FilesystemTransport(filesystem.Transport):  # type: ignore[misc]  # kombu 
 
 
 class BrokerConnection:
-    """Represent this process's connection to the broker."""
+    """This process's connection to the broker."""
 
     def __init__(self, settings: Settings) -> None:
         self.app = make_app(settings)
         self.quiet_until = 0.0
         connection = self.app.connection()
-        # With what the transport's driver raises where an existing connection breaks: kombu passes it on as it is.
+        # Includes the driver's errors on a broken connection, which kombu passes on unchanged.
         self.errors: tuple[type[Exception], ...] = (KombuError, OSError, DiskFullError, *connection.connection_errors, *connection.channel_errors)
 
 
 def notify(engine: Engine, settings: Settings) -> int:
-    """Send notifications of ready chunks that are due; return how many. To be called after each commit that made a chunk ready.
+    """Send due notifications after a commit that made chunks ready; return how many.
 
-    At most `notify_max_pending` messages of a queue wait at the broker, with those of chunks that were taken meanwhile. A broker that
-    does not answer is no error: workers poll the database, and the sweeper notifies again.
+    At most `notify_max_pending` messages of a queue wait at the broker, including those of chunks taken meanwhile. An unreachable broker is no error:
+    workers poll the database, and the sweeper notifies again.
     """
     broker = _broker(settings)
     return sum(_notify(engine, settings, broker, queue) for queue in (Queue.GPU, Queue.LLM) if time.monotonic() >= broker.quiet_until)
@@ -174,7 +174,7 @@ def broker_cure(settings: Settings) -> str:
 
 
 def broker_fault(settings: Settings) -> str | None:
-    """Return what is wrong with the broker, None for a working one, within about `PING_SECONDS`."""
+    """Return the broker's fault within about `PING_SECONDS`, or None when it works."""
     if settings.is_embedded:
         return None if is_writable(settings.broker_folder) else f"cannot be written to: {settings.broker_folder}"
     timeouts = {"socket_connect_timeout": PING_SECONDS, "socket_timeout": PING_SECONDS}
@@ -182,6 +182,6 @@ def broker_fault(settings: Settings) -> str | None:
         with Connection(settings.broker_url, connect_timeout=PING_SECONDS, transport_options=timeouts) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=PING_SECONDS)
             connection.default_channel.close()
-    except Exception as error:  # each transport has errors of its own, and all mean the same here
+    except Exception as error:  # each transport has errors of its own, all with the same meaning here
         return f"does not answer: {error}"
     return None

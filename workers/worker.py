@@ -1,4 +1,4 @@
-"""The worker: claim a chunk, run its task while its lease is renewed, finish it, and again, until the process is to stop.
+"""Run chunks: claim one, run its task under a renewed lease, finish it, repeat.
 
 `Worker` is the loop of a process. `run_chunk` is one turn of it, and needs neither Celery nor a process of its own.
 """
@@ -39,15 +39,15 @@ log = logs.get_logger(__name__)
 
 P = ParamSpec("P")
 
-# Errors that the next attempt would meet again: the job fails at once.
+# Errors that the next attempt would repeat: the job fails at once.
 FATAL = (InputError, ActivationsNotFiniteError)
-# The rest after the database was away: for a worker without a chunk, and for one whose results wait to be written.
+# The pause after the database was unreachable: for a worker without a chunk, and for one whose results wait to be written.
 POLL_AGAIN_SECONDS, WRITE_AGAIN_SECONDS = 2.0, 1.0
 # Celery takes no message while a task runs, and up to a second after: the worker polls often then.
 CELERY_PAUSE_SECONDS, OFTEN_SECONDS = 1.5, 0.2
 HELPER_POLL_SECONDS = 0.5
 
-# Where each stage's task is. By name, so that a worker imports only what its own queue needs: torch stays out of the others.
+# The module of each stage's task, by name, so that a worker imports only what its own queue needs, and torch only for gpu.
 TASKS = {
     Stage.CHECK: "workers.tasks.check:check",
     Stage.PREPARE: "workers.tasks.collect:prepare",
@@ -61,10 +61,10 @@ TASKS = {
 
 
 class Worker:
-    """Run the ready chunks of one queue in a thread of its own, one after another.
+    """A thread that runs the ready chunks of one queue, one after another.
 
-    The thread asks the database for work when a notification comes, and every `poll_interval_seconds` by itself: a broker may be away, be
-    emptied, or have a consumer that gets nothing any more after a restart.
+    The thread asks the database for work on a notification, and every `poll_interval_seconds`: a broker may be unreachable, be emptied, or have a
+    consumer that gets nothing any more after a restart.
     """
 
     def __init__(self, runtime: Runtime, queue: Queue) -> None:
@@ -88,7 +88,7 @@ class Worker:
             pass
 
     def join(self) -> None:
-        """Wait until every chunk in work is handed back; `stop` was called."""
+        """Wait, after `stop`, until every chunk in work is returned."""
         self._notifications.put((None, threading.Event()))
         self._thread.join()
         self._helpers.join()
@@ -108,7 +108,7 @@ class Worker:
             pause = min(poll, POLL_AGAIN_SECONDS if not is_well else OFTEN_SECONDS if time.monotonic() < often_until else poll)
 
     def _run_ready(self, chunk_id: str | None) -> bool:
-        """Run chunks until none is ready. Return False where this worker cannot work just now."""
+        """Run chunks until none is ready; return False where this worker cannot work now."""
         try:
             while not self._runtime.stopping.is_set() and self._run_next(chunk_id):
                 chunk_id = None
@@ -128,10 +128,10 @@ class Worker:
 
 
 class HelperThreads:
-    """Run more chunks, in at most `number` threads, while some chunk of this process waits for a language model.
+    """At most `number` threads for more chunks, while one waits for a language model.
 
-    Celery's own pool stays at one thread: with more of them, a process that is busy computing would take notifications, and chunks, from
-    idle ones. `run_next` runs the next ready chunk, and returns whether there was one.
+    Celery's own pool stays at one thread: with more of them, a process that is busy computing would take notifications, and chunks, from idle ones.
+    `run_next` runs the next ready chunk, and returns whether there was one.
     """
 
     def __init__(self, number: int, run_next: Callable[[], bool], stopping: threading.Event) -> None:
@@ -142,7 +142,7 @@ class HelperThreads:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Keep the helpers at work for as long as the block, which waits for a language model, lasts."""
+        """Let the helpers run during the block, which waits for a language model."""
         with self._lock:
             self._asking += 1
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -158,7 +158,7 @@ class HelperThreads:
                 self._asking -= 1
 
     def join(self) -> None:
-        """Wait until every helper has handed back its chunk; the process stops."""
+        """Wait, when the process stops, until every helper has returned its chunk."""
         for thread in self._threads:
             thread.join()
 
@@ -173,11 +173,11 @@ class HelperThreads:
 
 
 def run_chunk(runtime: Runtime, queue: Queue, chunk_id: str | None = None, asking: Callable[[], AbstractContextManager[None]] = nullcontext) -> bool:
-    """Run the next ready chunk of the queue to its end. Return False where none is ready.
+    """Run the queue's next ready chunk to its end; return False where there is none.
 
-    `chunk_id` is the chunk of a notification, which is answered with this. However the task ends is written on the chunk and its job. An
-    error that comes out says that this worker cannot work just now: the database is away, or a disk is full. Its chunk goes back, at the
-    latest when the lease runs out, and this counts as no attempt.
+    `chunk_id` is the chunk of a notification, which is answered with this. However the task ends is written on the chunk and its job. An error that
+    is raised says that this worker cannot work now: the database is unreachable, or a disk is full. Its chunk returns to the queue, at the latest
+    when the lease runs out, and this counts as no attempt.
     """
     settings = runtime.settings
     with transaction(runtime.engine) as session:
@@ -200,7 +200,7 @@ def run_chunk(runtime: Runtime, queue: Queue, chunk_id: str | None = None, askin
         except FATAL as error:
             log.error("chunk failed, and no other attempt would help", why=str(error))
             _end(runtime, completion.fail, lease, problem_of(error), 0)
-        except Exception as error:  # whatever a task raises is kept on the chunk, with its traceback, and tried again
+        except Exception as error:  # any error of a task is stored on the chunk, with its traceback, and retried
             if is_transient(error):
                 log.warning("chunk handed back", why=str(error))
                 _end(runtime, completion.hand_back, lease, problem_of(error))
@@ -212,7 +212,7 @@ def run_chunk(runtime: Runtime, queue: Queue, chunk_id: str | None = None, askin
 
 
 def drain(runtime: Runtime, *queues: Queue) -> int:
-    """Run chunks in this process until nothing is ready on the queues; return how many."""
+    """Run chunks in this process until the queues have none ready; return how many."""
     number = 0
     while any(run_chunk(runtime, queue) for queue in queues):
         number += 1
@@ -220,9 +220,9 @@ def drain(runtime: Runtime, *queues: Queue) -> int:
 
 
 def stop(runtime: Runtime) -> None:
-    """Have the process stop within `stop_timeout_seconds` and `HAND_BACK_SECONDS`. A second call changes nothing.
+    """End the process within `stop_timeout_seconds` and `HAND_BACK_SECONDS`; a second call changes nothing.
 
-    Tasks hand back their chunks between two batches or calls. For those that come to no such place this does it, and ends the process.
+    Tasks return their chunks between two batches or calls. For those that reach no such point this does it, and ends the process.
     """
     if runtime.stopping.is_set():
         return
@@ -233,14 +233,14 @@ def stop(runtime: Runtime) -> None:
 
 
 def _run_task(runtime: Runtime, lease: Lease, asking: Callable[[], AbstractContextManager[None]]) -> None:
-    """Run the chunk's task under its lease, and write results and the chunk's end in one transaction."""
+    """Run the chunk's task under its lease, and write all results in one transaction."""
     with snapshot(runtime.engine) as session:
         job = jobs.get(session, lease.job_id)
         spec, run, parent = JobSpec.model_validate(job.spec), job.run_id, job.traceparent
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), runtime.leases.hold(lease) as held:
-        # Checked again where files are read: what stands in the database was not admitted by this machine's settings.
+        # Checked again where files are read: the job may have been admitted under another machine's settings.
         with allowed_files.within(Roots.of(runtime.settings)):
             result = _task(lease.stage)(Work(runtime, lease, spec, run, held.progress, asking, held.is_kept))
         _write(runtime, lambda session: completion.finish(session, lease, result.write(session)))
@@ -275,10 +275,10 @@ def _end(runtime: Runtime, ending: Callable[Concatenate[Session, P], object], *a
 
 
 def _write(runtime: Runtime, write: Callable[Concatenate[Session, P], object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Commit one transaction, tried again for as long as the database is away and this process does not stop.
+    """Commit one transaction, retried while the database is unreachable and this process runs.
 
-    Work that is done is not lost to a database that restarts. Where a commit came through although its answer did not, the lease is over,
-    and trying again raises LeaseLostError: nothing is written twice.
+    So a restart of the database loses no results. Where a commit succeeded although its answer was lost, the lease is over, and trying again raises
+    LeaseLostError: nothing is written twice.
     """
     while True:
         try:

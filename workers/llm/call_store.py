@@ -1,7 +1,7 @@
-"""Language model calls in the database: one writer per process, and the call store of one chunk.
+"""Write calls to the database: one writer per process, one store per chunk.
 
-A transaction costs about a millisecond whatever it holds, and each call needs two before it goes out (is there an answer, is there budget left).
-So what many calls need is gathered for a moment and shares one transaction.
+A transaction costs about a millisecond whatever it holds, and each call needs two before it is sent (for a stored answer, and for budget). So the
+requests of many calls are gathered for a moment and share one transaction.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ log = logging.getLogger(__name__)
 
 # Requests are gathered this long before a round; meanwhile more come in while the last round is written.
 GATHER_SECONDS = 0.002
-# What nobody waits for is written at the latest after this: what a killed worker may have to ask again beside its calls in flight.
+# The longest delay of writes that no caller awaits: a killed worker may have to repeat these calls and those in flight.
 WRITE_SECONDS = 0.05
 # The pause after an error of the database.
 RETRY_SECONDS = 0.1
 # How long the end of a chunk waits for a database that does not take its answers.
 DURABLE_SECONDS = 30.0
 
-# (budget, lease token): who reserves.
+# The (budget, lease token) of a reservation.
 Account = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BudgetRequest:
-    """A request to reserve budget. Its future gets None once the amount is reserved."""
+    """A request to reserve budget, whose future gets None once reserved."""
 
     account: Account
     amount: Amount
@@ -48,7 +48,7 @@ class BudgetRequest:
 
 @dataclass(slots=True)
 class WriteQueue:
-    """What has come in since the last round. `settled` sums up what was reserved and what was spent, per account."""
+    """Requests since the last round; `settled` has reserved and spent sums per account."""
 
     lookups: list[tuple[str, Future[StoredReply | None]]] = field(default_factory=list)
     requests: list[BudgetRequest] = field(default_factory=list)
@@ -59,12 +59,12 @@ class WriteQueue:
 
     @property
     def must_write(self) -> bool:
-        """Whether somebody waits for a transaction."""
+        """Return whether a caller waits for a transaction."""
         return bool(self.requests or self.actions or self.flushes)
 
     @property
     def is_urgent(self) -> bool:
-        """Whether somebody waits for the next round."""
+        """Return whether a caller waits for the next round."""
         return bool(self.lookups) or self.must_write
 
     @property
@@ -81,31 +81,31 @@ class WriteQueue:
 
 
 class CallWriter:
-    """Read and write the calls, answers and budgets of a process in one thread. All methods may be called from any thread."""
+    """A thread that reads and writes a process's calls, answers and budgets, from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed = threading.Condition()
         self._queue = WriteQueue()
         self._written_at = 0.0
-        # Requests that wait for what other calls may give back; tried in every round, since those may be another worker's.
+        # Requests that wait for budget that other calls may return; tried in every round, since those may be another worker's.
         self._waiting: list[BudgetRequest] = []
         threading.Thread(target=self._run, name="call-writer", daemon=True).start()
 
     def recall(self, key: str) -> Future[StoredReply | None]:
-        """Return the future answer to a question asked before; None where there is none."""
+        """Return the future stored answer to a question; None without one."""
         future: Future[StoredReply | None] = Future()
         self._put(lambda queue: queue.lookups.append((key, future)))
         return future
 
     def reserve(self, account: Account, amount: Amount) -> Future[None]:
-        """Reserve an amount of a budget. The future raises BudgetReachedError or LeaseLostError; what is granted to a cancelled one is given back."""
+        """Reserve budget; the future raises BudgetReachedError or LeaseLostError; cancelling it returns any grant."""
         future: Future[None] = Future()
         self._put(lambda queue: queue.requests.append(BudgetRequest(account, amount, future)))
         return future
 
     def settle(self, account: Account, reserved: Amount, spent: Amount) -> None:
-        """Record what of a reserved amount was spent."""
+        """Record the spent part of a reserved amount."""
         self._put(lambda queue: queue.settle(account, sums_of(reserved), sums_of(spent)))
 
     def act(self, action: Callable[[Session], Any]) -> Future[Any]:
@@ -119,7 +119,7 @@ class CallWriter:
         self._put(lambda queue: queue.calls.append(call))
 
     def flush(self) -> None:
-        """Wait until everything that came before is durable. Raises what the database raised; what was not written is tried again."""
+        """Wait until all earlier writes are durable, or raise the database's error, then retry."""
         future: Future[None] = Future()
         self._put(lambda queue: queue.flushes.append(future))
         future.result()
@@ -138,7 +138,7 @@ class CallWriter:
                 self._look_up(queue)
                 self._write(queue)
                 self._put_back(queue)
-            except BaseException as error:  # whoever waits must get it, and the next round may succeed
+            except BaseException as error:  # every waiting caller must get it, and the next round may succeed
                 log.warning("calls cannot be written, trying again: %s", error)
                 self._put_back(queue)
                 for future in queue.futures:
@@ -172,7 +172,7 @@ class CallWriter:
         queue.lookups = []
 
     def _write(self, queue: WriteQueue) -> None:
-        """Write what somebody waits for; calls only every WRITE_SECONDS, since a transaction of many costs little more than one of few."""
+        """Write what callers await; calls only every WRITE_SECONDS, in fewer, larger transactions."""
         is_due = bool(queue.flushes) or time.monotonic() - self._written_at >= WRITE_SECONDS
         if not (queue.must_write or is_due):
             return
@@ -196,7 +196,7 @@ class CallWriter:
             flush.set_result(None)
 
     def _put_back(self, queue: WriteQueue) -> None:
-        """Leave what nobody waits for to a later round."""
+        """Return the writes that no caller awaits to a later round."""
         with self._changed:
             self._queue.calls[:0] = queue.calls
             for account, (reserved, spent) in queue.settled.items():
@@ -212,8 +212,8 @@ def call_writer_of(engine: Engine) -> CallWriter:
 class DatabaseCallStore:
     """`CallStore` of one chunk in the database.
 
-    A context manager of the worker's thread, whose exit makes everything durable. Its methods belong to the event loop. Creating one raises
-    LeaseLostError. After `stop`, every call that would go out raises WorkInterruptedError.
+    A context manager for the worker's thread, whose exit makes everything durable. Its methods belong to the event loop. The constructor raises
+    LeaseLostError. After `stop`, every new call raises WorkInterruptedError.
     """
 
     def __init__(self, engine: Engine, lease: Lease, is_kept: Callable[[], bool] = lambda: True) -> None:
@@ -235,7 +235,7 @@ class DatabaseCallStore:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Wait out passing errors of the database: another worker would ask, and pay, again for answers that are not durable."""
+        """Wait out transient database errors, since a new worker would pay for lost answers again."""
         end = time.monotonic() + DURABLE_SECONDS
         while True:
             try:
@@ -246,7 +246,7 @@ class DatabaseCallStore:
                 time.sleep(RETRY_SECONDS)
 
     def stop(self, _error: BaseException | None = None) -> None:
-        """Let no more calls out; those in flight end and are recorded."""
+        """Admit no more calls; those in flight end and are recorded."""
         self._is_stopped = True
         for waiting in self._reserving:
             waiting.cancel()
@@ -313,7 +313,7 @@ class DatabaseCallStore:
 
 
 def _resolve(future: Future[Any], outcome: Any) -> bool:
-    """Give a future its result or error; False where nobody waits for it any more."""
+    """Give a future its result or error; False where no caller waits."""
     if future.done() or not future.set_running_or_notify_cancel():
         return False
     if isinstance(outcome, BaseException):
@@ -324,7 +324,7 @@ def _resolve(future: Future[Any], outcome: Any) -> bool:
 
 
 def _reserve(session: Session, requests: Sequence[BudgetRequest]) -> tuple[list[tuple[BudgetRequest, BaseException | None]], list[BudgetRequest]]:
-    """Reserve what fits. Returns the outcomes (None: granted), and the requests that may still be granted later."""
+    """Reserve what fits; return outcomes (None: granted) and requests that must wait."""
     outcomes: list[tuple[BudgetRequest, BaseException | None]] = []
     waiting: list[BudgetRequest] = []
     for account in sorted({request.account for request in requests}):

@@ -1,6 +1,6 @@
-"""The event loop and language model client of a process, and coroutines that run there for a chunk.
+"""Run a process's event loop and language model client, for all chunks' coroutines.
 
-A loop per chunk with a client that outlives it ends in "Event loop is closed". Worker threads hand coroutines over and watch them.
+A loop per chunk with a client that outlives it ends in "Event loop is closed". Worker threads submit coroutines and watch them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
-# Between two threads of the interpreter: with Python's own 5 ms, each step of a call waits that long for threads that compress or decode.
+# The interpreter's thread switch interval: with the default of 5 ms, each step of a call waits that long for threads that compress or decode.
 SWITCH_SECONDS = 0.001
 
 _clients: dict[Settings, "LlmClient"] = {}
@@ -34,7 +34,7 @@ class Timeouts:
     """Timeouts in seconds.
 
     `poll`: between two reports of progress. `stop`, `pause`: for calls in flight to end when the work stops, and when the job pauses. Calls of a
-    job that pauses get longer, since they are paid for.
+    pausing job get longer, since they are paid for.
     """
 
     poll: float
@@ -43,7 +43,7 @@ class Timeouts:
 
 
 class EventLoopThread:
-    """An event loop that runs until `close`; one per process, see `the_loop`. Tests make their own."""
+    """An event loop that runs until `close`; `the_loop` returns the process's only one."""
 
     def __init__(self) -> None:
         self._loop = _new_loop()
@@ -59,7 +59,7 @@ class EventLoopThread:
         self._loop.call_soon_threadsafe(action, *arguments)
 
     def close(self) -> None:
-        """Stop the loop; what still runs on it is dropped."""
+        """Stop the loop, and drop what still runs on it."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -70,7 +70,7 @@ class EventLoopThread:
 
 
 def one_per_process(make: Callable[P, T]) -> Callable[P, T]:
-    """Call `make` once per set of positional arguments. functools.cache would call it again for threads that race."""
+    """Call `make` once per positional arguments, even in racing threads (unlike functools.cache)."""
     lock = threading.Lock()
     made: dict[Hashable, T] = {}
 
@@ -93,7 +93,7 @@ def the_loop() -> EventLoopThread:
 
 def client_of(settings: Settings) -> "LlmClient":
     """Return the process's client for the endpoints of the settings."""
-    from interp.llm.client import LlmClient  # a process whose jobs ask nobody does without
+    from interp.llm.client import LlmClient  # a process whose jobs make no calls does not need it
 
     with _creating:
         if settings not in _clients:
@@ -102,7 +102,7 @@ def client_of(settings: Settings) -> "LlmClient":
 
 
 def close_clients() -> None:
-    """Close the process's connections: when it stops, and after a test. No chunk may be in work."""
+    """Close the process's connections when it stops, or after a test, without open chunks."""
     with _creating:
         for client in _clients.values():
             the_loop().run(client.close()).result(CLOSE_SECONDS)
@@ -111,9 +111,9 @@ def close_clients() -> None:
 
 @dataclass
 class TaskGroupRunner(Generic[T]):
-    """Coroutines that run side by side: all of them succeed, or the first error ends all.
+    """Concurrent coroutines: all of them succeed, or the first error ends all.
 
-    `stop` is called with that error on the loop, once: it must let no more calls out, so that each coroutine ends at its next one.
+    `stop` is called with that error on the loop, once: it must admit no more calls, so that each coroutine ends at its next one.
     """
 
     work: Sequence[Coroutine[Any, Any, T]]
@@ -123,9 +123,9 @@ class TaskGroupRunner(Generic[T]):
     _ended: threading.Event = field(default_factory=threading.Event, init=False)
 
     def run(self, loop: EventLoopThread, progress: Callable[[int], None]) -> list[T]:
-        """Return the results, in order. `progress` gets how many more have ended, again and again, and stops all by raising.
+        """Return the results in order; `progress` regularly gets new completions, and may raise.
 
-        Raises the first error of any, or of `progress`.
+        Raises the first error of any coroutine, or of `progress`, which stops all.
         """
         future, reported = loop.run(self._run_all()), 0
         while True:
@@ -149,7 +149,7 @@ class TaskGroupRunner(Generic[T]):
             for work in self.work:
                 tasks.append(asyncio.create_task(work))
                 tasks[-1].add_done_callback(self._count)
-                await asyncio.sleep(0)  # its first calls go out before the next one's prompts are made
+                await asyncio.sleep(0)  # its first calls are sent before the next one's prompts are made
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in tasks:

@@ -1,4 +1,4 @@
-"""Deletion of what ended jobs and killed workers leave: partial evidence at once, the rest after its retention."""
+"""Delete partial evidence of ended jobs at once, and other data after its retention."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,12 +7,12 @@ from interp.store.db.engine import Engine, snapshot, transaction
 from interp.store.queue import retention
 from workers import artifact_paths
 
-# A worker that has been silent for so many leases is gone; until then `glossator doctor` may report it.
+# A worker that has been silent for so many leases is removed; until then `glossator doctor` may report it.
 SILENT_LEASES = 20
 
 
 def clean_up(engine: Engine, settings: Settings) -> None:
-    """Delete what nothing reads any more: partial evidence that no job will merge, drafts, and rows of workers that are gone."""
+    """Delete unused data: partial evidence, drafts, and rows of dead workers."""
     clear_partials(engine, settings)
     artifact_paths.store_of(settings).clear_drafts()
     with transaction(engine) as session:
@@ -20,7 +20,7 @@ def clean_up(engine: Engine, settings: Settings) -> None:
 
 
 def clear_partials(engine: Engine, settings: Settings) -> int:
-    """Delete the partial evidence of jobs that will not merge any more; return of how many jobs."""
+    """Delete partial evidence that no job will merge; return of how many jobs."""
     store, cleared = artifact_paths.store_of(settings), 0
     for job_id in artifact_paths.jobs_with_partials(store):
         with snapshot(engine) as session:
@@ -32,7 +32,7 @@ def clear_partials(engine: Engine, settings: Settings) -> int:
 
 
 def prune(engine: Engine, settings: Settings, dry_run: bool = False) -> dict[str, int]:
-    """Delete what is older than the settings' `retain_..._days`; return how many of each kind that has a limit.
+    """Delete what `retain_..._days` limits, and return counts per kind with a limit.
 
     With `dry_run` nothing is deleted, and the counts say what would be.
     """

@@ -1,7 +1,7 @@
-"""Maintenance: take back leases of dead workers, notify again, deliver webhooks, delete what ended jobs left.
+"""Run maintenance: revoke dead leases, repeat notifications, deliver webhooks, delete old data.
 
-Each task has a thread of its own, so that a receiver or a store that does not answer never keeps a lease from being taken back. Any number of
-processes may run them at once.
+Each task has its own thread, so that an unresponsive receiver or store never delays the recovery of a lease. Any number of processes may run them at
+once.
 """
 
 import logging
@@ -27,7 +27,7 @@ PRUNE_SECONDS = 3600.0
 
 
 def sweep(engine: Engine, settings: Settings) -> int:
-    """Take back leases that have run out, and notify workers; return how many leases."""
+    """Revoke expired leases, notify workers, and return how many leases."""
     taken = completion.sweep(engine, is_gone, settings.max_lost_leases)
     completion.close_orphans(engine)
     notify(engine, settings)
@@ -36,7 +36,7 @@ def sweep(engine: Engine, settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Describe work that is done again so many seconds after its end."""
+    """Work that is repeated so many seconds after its end."""
 
     name: str
     work: Callable[[Engine, Settings], object]
@@ -53,7 +53,7 @@ TASKS = (
 
 
 class MaintenanceThreads:
-    """Run all tasks, a thread each, from `start` to `stop`."""
+    """All tasks, in a thread each, from `start` to `stop`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._threads = {task: PeriodicThread(task, engine, settings) for task in TASKS}
@@ -64,11 +64,11 @@ class MaintenanceThreads:
             thread.start()
 
     def sweep_now(self) -> None:
-        """Sweep at once: a worker has died."""
+        """Sweep at once, since a worker has died."""
         self._threads[SWEEP].wake.set()
 
     def stop(self) -> None:
-        """Wait for the end of what each task is at, within `stop_timeout_seconds`: all of them may be broken off anywhere."""
+        """Wait for each task's current step, up to `stop_timeout_seconds`; steps may be interrupted."""
         deadline = time.monotonic() + self._stop_seconds
         for thread in self._threads.values():
             thread.ask_to_stop()
@@ -77,7 +77,7 @@ class MaintenanceThreads:
 
 
 class PeriodicThread(threading.Thread):
-    """Run one task over and over. No error ends it: a database that is away comes back, and leases must be taken back then."""
+    """A thread that repeats one task, whatever errors it raises (as an unreachable database)."""
 
     def __init__(self, task: PeriodicTask, engine: Engine, settings: Settings) -> None:
         super().__init__(name=task.name, daemon=True)
@@ -96,10 +96,10 @@ class PeriodicThread(threading.Thread):
             self.wake.wait(self._task.seconds(self._settings))
 
     def _run_once(self) -> None:
-        """Run the task once. Of errors that go on, the first is logged, and their end."""
+        """Run the task once; of a series of errors, log the first and the end."""
         try:
             self._task.work(self._engine, self._settings)
-        except Exception as error:  # whatever it is, the next run may go well
+        except Exception as error:  # whatever it is, the next run may succeed
             if not self._is_failing:
                 is_expected = isinstance(error, SQLAlchemyError | GlossatorError | OSError)
                 log.warning("%s failed, tried again until it goes well: %s", self._task.name, error, exc_info=not is_expected)

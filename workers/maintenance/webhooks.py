@@ -1,4 +1,4 @@
-"""Delivery of webhooks: due ones are claimed in the database, sent, and marked. At least once, from any number of processes."""
+"""Deliver due webhooks at least once: claim, send, mark; in any number of processes."""
 
 import json
 import logging
@@ -21,16 +21,16 @@ from interp.store.queue.webhooks import Delivery
 
 log = logging.getLogger(__name__)
 
-# Sent concurrently: a receiver that does not answer delays no more than these.
+# Sent concurrently: an unresponsive receiver delays no more than these.
 AT_ONCE = 32
-# Beside the attempt itself: time to record how it ended before another process may claim it.
+# Added to the attempt's time, to record how it ended before another process may claim it.
 SPARE_SECONDS = 10.0
 LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """Describe how an attempt ended: `reason` is None for a delivery; `is_hopeless` where no further attempt would help."""
+    """How an attempt ended: `reason` (None: delivered), and whether further attempts are useless (`is_hopeless`)."""
 
     delivery: Delivery
     reason: str | None = None
@@ -38,7 +38,7 @@ class DeliveryResult:
 
 
 def deliver_due(engine: Engine, settings: Settings) -> int:
-    """Send what is due, once each; return the number of attempts. Raises what the database raises."""
+    """Send due deliveries once; return the number of attempts; raises the database's errors."""
     tried = 0
     while due := _take(engine, settings):
         outcomes = anyio.run(_send_all, due, settings)
@@ -55,7 +55,7 @@ def deliver_due(engine: Engine, settings: Settings) -> int:
 
 
 def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str, str], bytes]:
-    """Return headers and body of one attempt, as the Standard Webhooks specification has them; unsigned without a secret."""
+    """Return one attempt's headers and body by the Standard Webhooks specification, unsigned without secret."""
     body = json.dumps(delivery.payload, ensure_ascii=False, separators=(",", ":"))
     headers = {
         "content-type": "application/json",
@@ -79,7 +79,7 @@ async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryRes
     async def one(delivery: Delivery) -> None:
         outcomes.append(await _send(client, delivery, settings))
 
-    # No proxy of the environment: it would look up the name itself, and the check of the address would not hold.
+    # No proxy of the environment: it would look up the name itself, and bypass the check of the address.
     async with (
         httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=settings.webhook_timeout_seconds) as client,
         anyio.create_task_group() as group,
@@ -106,7 +106,7 @@ async def _send(client: httpx.AsyncClient, delivery: Delivery, settings: Setting
 
 
 async def _post(client: httpx.AsyncClient, place: ResolvedUrl, headers: dict[str, str], body: bytes) -> int:
-    """Return the answer's status. Connects to the addresses that were checked, in turn: a name may resolve otherwise a moment later."""
+    """Return the answer's status; connects to checked addresses only, since DNS may change."""
     named = headers | {"host": place.url.netloc.decode("ascii")}
     for address in place.addresses:
         url = place.url.copy_with(host=str(address))
@@ -124,11 +124,11 @@ def _result_of(delivery: Delivery, status: int) -> DeliveryResult:
         return DeliveryResult(delivery)
     if 300 <= status < 400:
         return DeliveryResult(delivery, f"the receiver answered {status}, and redirects are not followed")
-    # The specification's word for a receiver that wants no more.
+    # The specification's status of a receiver that wants no more events.
     return DeliveryResult(delivery, f"the receiver answered {status}", is_hopeless=status == httpx.codes.GONE)
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return certificates as other Python HTTP clients here use them: SSL_CERT_FILE where it is set, else certifi's."""
+    """Return certificates of SSL_CERT_FILE where set, else certifi's, as other HTTP clients here."""
     return httpx.create_ssl_context()

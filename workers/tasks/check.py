@@ -1,4 +1,4 @@
-"""The task of a `check` chunk: a job's files are looked at, as a submission does that is not over in time. Opens no model."""
+"""Run `check` chunks: check a job's files without models, after slow submissions."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from workers.runtime import TaskResult, Work
 
 
 def check(work: Work) -> TaskResult:
-    """Queues the job with what its files say. What they are refused for fails it: the errors are those of a submission."""
+    """Queue the job with its files' facts, or fail it with a submission's errors."""
     facts = _look(work)
     spec = named(work.spec, facts)
 
@@ -23,7 +23,7 @@ def check(work: Work) -> TaskResult:
 
 
 def _look(work: Work) -> Preflight:
-    """The files as a process with limits sees them, which ends at once where the chunk is no longer to be worked on."""
+    """Return the files' facts from a limited process, which ends with the lease."""
     settings = work.runtime.settings
     asked = PreflightRequest(work.spec, allowed_files.current(), settings.preflight_timeout_seconds, settings.preflight_max_bytes)
     with Processes.of(settings).begin(CHECK, asked, settings.preflight_wait_seconds) as pending:

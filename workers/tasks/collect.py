@@ -1,4 +1,4 @@
-"""The tasks of a gpu worker: prepare, collect, combine, merge."""
+"""Run the tasks of a gpu worker: prepare, collect, combine, merge."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ MOST_GROUPS = 64
 
 
 def prepare(work: Work) -> TaskResult:
-    """Find out what evidence is missing, and plan the job. Models are opened, and the corpus is tokenised, only when some is.
+    """Find missing evidence and plan the job; open models and tokenise only where needed.
 
     The corpus is read once to hash its texts, and once more to tokenise them.
     """
@@ -94,7 +94,7 @@ def _report(work: Work, share: float) -> None:
 
 
 def collect(work: Work) -> TaskResult:
-    """Run a shard of the corpus through the models for a group of features, and write a file of partial evidence."""
+    """Run a corpus shard through the models, and write partial evidence of some features."""
     spec, corpus = work.spec, _corpus(work)
     start, stop = work.lease.payload["documents"]
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
@@ -106,7 +106,7 @@ def collect(work: Work) -> TaskResult:
 
 
 def combine(work: Work) -> TaskResult:
-    """Merge some files of partial evidence into one, and delete them. Needs no model, and memory for a bounded number of features."""
+    """Merge some partial evidence files into one, without a model, in bounded memory."""
     store, inputs = _store(work), _inputs(work)
     partial_file.combine(store, inputs, _partial(work, Stage.COMBINE, work.lease.number), work.progress)
 
@@ -136,7 +136,7 @@ def merge(work: Work) -> TaskResult:
 
 
 def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
-    """Return the facts of a run about its corpus: which files were read, and what they gave."""
+    """Return the run's corpus facts: the files that were read, and their yield."""
     names = {entry.id: entry.place.name for entry in found.entries}
     largest = {split.name.lower(): {"name": printable(names[document]), "share": share} for split, (document, share) in corpus.largest().items()}
     return {
@@ -152,13 +152,12 @@ def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
 
 
 def warnings_of(facts: dict[str, Any]) -> list[JobWarning]:
-    """Return the warnings of a corpus' facts."""
     largest = {Split[name.upper()]: Largest(**document) for name, document in facts.get("largest", {}).items()}
     return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), largest)
 
 
 def _changed(work: Work, found: CorpusIndex) -> list[JobWarning]:
-    """Warn of a corpus that changed since submission."""
+    """Return a warning for a corpus that changed since submission."""
     seen = work.lease.payload.get("corpus")
     if seen is None or seen == found.listing.fingerprint:
         return []
@@ -178,7 +177,7 @@ def _plan(
     corpus: TokenizedCorpus | None = None,
     at_once: int | None = None,
 ) -> dict[str, Any]:
-    """Write the job's chunks and warnings; `at_once` features are collected together. Returns prepare's result."""
+    """Write the job's chunks (`at_once` features are collected together) and warnings; return prepare's result."""
     settings, job_id = work.runtime.settings, work.lease.job_id
     explain, score = (settings.batch_chunk_features if batched else settings.explain_chunk_features for batched in goes_in_batches(work.spec))
     spans = [] if corpus is None else corpus.shards(work.spec.collection.shard_tokens)
@@ -192,11 +191,11 @@ def _plan(
 
 
 def _at_once(work: Work, models: Models, features: int, is_dense: bool) -> int:
-    """Return how many features each gpu worker can collect together beside the models. Raises WorkerTooSmall."""
+    """Return how many features each gpu worker can collect together, or raise WorkerTooSmallError."""
     settings = work.runtime.settings
     with snapshot(work.runtime.engine) as session:
         least = workers.memory_of(session, Queue.GPU, settings.lease_seconds)
-    # The least of all live gpu workers, this one among them: any of them may take any chunk.
+    # The least of all live gpu workers, including this one: any of them may take any chunk.
     memory = min(worker_memory(settings), least or worker_memory(settings))
     at_once = features_at_once(usable(memory) - models.nbytes, replace(models.extent, dense=is_dense), work.spec.collection)
     if at_once * MOST_GROUPS < features:

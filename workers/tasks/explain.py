@@ -1,4 +1,4 @@
-"""The explain task: labels from explain contexts, each kept with what made it."""
+"""Run the explain task: label features by explain contexts, with provenance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, 
 
 
 def explain(work: Work) -> TaskResult:
-    """Explains the chunk's features from explain contexts, but for those that have a good explanation of the same settings.
+    """Explain the chunk's features without a good explanation of the same settings.
 
     The `baseline` control's pattern explanations are made too where the job does not ask for them itself; they count for nothing else.
     """
@@ -62,7 +62,7 @@ def _explain(
 
 
 def desk_of(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
-    """What an explainer works with for one feature."""
+    """Return an explainer's context for one feature."""
     return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
@@ -87,6 +87,6 @@ def _explain_free(
 def _unexplained(
     decoded: Iterable[FeatureEvidence], explained: Mapping[ExplanationFamily, set[int]], made: Mapping[ExplanationFamily, Sequence[Explanation]]
 ) -> set[int]:
-    """Features that fire often enough, and yet no explainer had a word for them."""
+    """Return the features that fire often enough but that no explainer has labelled."""
     good = set().union(*explained.values(), *({item.feature for item in new if item.text is not None} for new in made.values()))
     return {item.feature for item in decoded if item.statistics.state == "active"} - good

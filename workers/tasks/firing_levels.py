@@ -1,4 +1,4 @@
-"""Firing levels: found by the prepare chunk of a job, read by its collect chunks."""
+"""Find firing levels in a job's prepare chunk, and read them in collect chunks."""
 
 import struct
 from collections.abc import Callable
@@ -25,7 +25,7 @@ COUNT, HEAD = "<Q", 8
 
 
 def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64], progress: Callable[[float], None]) -> FiringLevels | None:
-    """Find the levels of features int64 [S], ascending, and of their nearest features; None where all are 0."""
+    """Find the levels of `features` int64 [S] (ascending) and neighbours; None where all 0."""
     spec = work.spec.collection
     if spec.firing_level == "zero":
         return None
@@ -34,7 +34,7 @@ def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[
 
 
 def save(work: Work, levels: FiringLevels) -> None:
-    """Write the levels for the job's collect chunks. Raises DiskFull."""
+    """Write the levels for the job's collect chunks; raises DiskFullError."""
     content = struct.pack(COUNT, len(levels.features)) + levels.features.astype("<i8").tobytes() + levels.levels.astype("<f4").tobytes()
 
     def write(path: Path) -> None:
@@ -45,7 +45,7 @@ def save(work: Work, levels: FiringLevels) -> None:
 
 
 def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64]) -> FiringLevels | None:
-    """Read the levels that the job's prepare chunk found; find the same again where the file was deleted."""
+    """Read the levels of the prepare chunk, or find them again if deleted."""
     with snapshot(work.runtime.engine) as session:
         facts = runs.facts_of(session, work.run_id)
     if facts.get(FACT) != "quantile":

@@ -1,4 +1,4 @@
-"""What explaining and scoring share: a chunk's features, its language models, and its progress over several passes."""
+"""Manage an explain or score chunk's features, language models, and multi-pass progress."""
 
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,31 +19,31 @@ from workers.runtime import Work
 
 T = TypeVar("T")
 
-# Features per call to what asks no language model: between two calls progress is reported, and a cancel noticed.
+# Features per call without a language model: between two calls progress is reported, and a cancel noticed.
 BATCH_FEATURES = 4
 
 
 class ChunkProgress:
-    """Features done of a chunk, where several passes go over the same features."""
+    """Features done of a chunk, where several passes process the same features."""
 
     def __init__(self, work: Work, passes: int) -> None:
         self._progress, self._passes, self._done = work.progress, max(passes, 1), 0
 
     def add(self, features: int) -> None:
-        """Count features that are through one more pass. Raises what `progress` raises."""
+        """Count features that finished one more pass; raises what `progress` raises."""
         self._done += features
         self._progress(self._done // self._passes)
 
 
 @contextmanager
 def chunk_models(work: Work) -> Iterator["ChunkModels"]:
-    """Open the chunk's models. Everything they answered is durable at the end, however it ends."""
+    """Open the chunk's models, whose answers are all durable at the end, even on error."""
     with work.asking(), DatabaseCallStore(work.runtime.engine, work.lease, work.is_kept) as call_store:
         yield ChunkModels(work, call_store)
 
 
 class ChunkModels:
-    """The language models of one chunk. Each is bound to the feature and the purpose that its calls are recorded under."""
+    """The language models of one chunk, each bound to a feature and purpose."""
 
     def __init__(self, work: Work, call_store: DatabaseCallStore) -> None:
         settings = work.runtime.settings
@@ -52,22 +52,22 @@ class ChunkModels:
         self._timeouts = Timeouts(settings.lease_check_interval_seconds, settings.stop_timeout_seconds / 3, longest)
 
     def run(self, coroutines: Sequence[Coroutine[Any, Any, T]], progress: ChunkProgress) -> list[T]:
-        """Run all features' coroutines at once; the client limits how many calls are in flight. Returns their results, in order.
+        """Run the coroutines of all features at once, and return results in order.
 
-        Raises JobPausedError, and what progress raises, once the calls in flight have had their time to end.
+        The client limits calls in flight. Raises JobPausedError, and what progress raises, once the calls in flight have had their time to end.
         """
         return TaskGroupRunner(coroutines, self._call_store.stop, self._timeouts).run(the_loop(), progress.add)
 
     def explainer(self, feature: int, purpose: str) -> Model:
-        """Raises InputError where the job names none."""
+        """Return the explainer's model, or raise InputError where the job names none."""
         return self._required(self._models.explainer, "explainer", feature, purpose)
 
     def judge(self, feature: int, purpose: str) -> Model:
-        """Raises InputError where the job names none."""
+        """Return the judge, or raise InputError where the job names none."""
         return self._required(self._models.judge, "judge", feature, purpose)
 
     def checker(self, feature: int, purpose: str) -> Model:
-        """Return the model of an explainer's own checks: the judge, or the explainer's model where there is none."""
+        """Return the judge, or else the explainer's model, for an explainer's own checks."""
         return self._required(self._models.judge or self._models.explainer, "explainer", feature, purpose)
 
     def second_judge(self, feature: int, purpose: str) -> Model | None:

@@ -1,4 +1,4 @@
-"""Models that stay open between chunks, so that a worker loads each once; within the memory that it may use."""
+"""Keep models open between chunks, within the memory that the worker may use."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
@@ -22,15 +22,15 @@ from workers.runtime import Runtime
 
 Model = TypeVar("Model")
 
-# Of a worker's memory, what models and collection may take; the rest is for the runtime's own needs and for what no formula foresees.
+# The share of a worker's memory for models and collection; the rest is for the runtime and for what no formula foresees.
 USABLE = 0.85
 FLOAT = 4
 
 
 class LruModels:
-    """Keep models, by what decides them, within a capacity that the work to be done counts for; evict the least recently used first.
+    """A least-recently-used cache of models, with a capacity; not thread-safe.
 
-    Not for several threads at once.
+    The capacity is shared with the memory that the next work needs.
     """
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -38,7 +38,7 @@ class LruModels:
         self._models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def get(self, key: Hashable, load: Callable[[], Model], size: Callable[[Model], int], about: int, keep: Collection[Hashable]) -> Model:
-        """Return the model under the key, loaded if need be once `about` bytes are free; models to `keep` are not evicted for it."""
+        """Return the key's model, loaded after evicting others than `keep` for `about` bytes."""
         if key not in self._models:
             self.evict_for(about, keep)
             made = load()
@@ -57,7 +57,7 @@ class LruModels:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all models."""
+        """Return the bytes of all models."""
         return sum(size for _, size in self._models.values())
 
     def __contains__(self, key: Hashable) -> bool:
@@ -66,7 +66,7 @@ class LruModels:
 
 @dataclass(frozen=True)
 class Models:
-    """A subject and a dictionary that fit each other, on the subject's device. `keys` are theirs in the cache."""
+    """A matching subject and dictionary on the subject's device, with their cache `keys`."""
 
     subject: Subject
     dictionary: Dictionary
@@ -74,24 +74,24 @@ class Models:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both models' weights."""
+        """Return the bytes of both models' weights."""
         return self.subject.nbytes + self.dictionary.nbytes
 
     @property
     def extent(self) -> Extent:
-        """The dictionary's sizes."""
+        """Return the dictionary's sizes."""
         return Extent(self.dictionary.n_features, self.dictionary.d_in, self.dictionary.k is not None)
 
 
 class ModelCache:
-    """Keep a gpu worker's open models, and report them."""
+    """A gpu worker's open models, which it reports."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.lru = LruModels(capacity_bytes)
         self._pairs: dict[str, tuple[Hashable, Hashable]] = {}
 
     def open(self, runtime: Runtime, spec: JobSpec) -> Models:
-        """Return the job's models, from the cache if they are there with the same content. Raises what opening raises, and WidthMismatch."""
+        """Return the job's models, cached if of equal content; raises opening errors and WidthMismatchError."""
         model, header, identity = subject_name(spec.subject, read_config(spec.subject)), header_of(spec.dictionary), models_identity(spec)
         keys = (
             (spec.subject.model_dump_json(), subject_digest(spec.subject), identity["hook_point"]),
@@ -109,9 +109,9 @@ class ModelCache:
 
 
 def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = lambda _: 0) -> Models:
-    """The job's models, open, with room beside them for the bytes that the work `needs`: models of other jobs go for it, the oldest first.
+    """Open the job's models, evicting the oldest others for the work's `needs` bytes.
 
-    Raises what opening raises, and WidthMismatch.
+    Raises what opening raises, and WidthMismatchError.
     """
     cache = model_cache_of(runtime.settings)
     models = cache.open(runtime, spec)
@@ -120,12 +120,12 @@ def models_of(runtime: Runtime, spec: JobSpec, needs: Callable[[Models], int] = 
 
 
 def report_device(runtime: Runtime) -> None:
-    """Report what this worker computes on: planning and `glossator doctor` read it."""
+    """Report the compute device, for planning and `glossator doctor`."""
     runtime.info.device, runtime.info.memory_bytes = device_name(), worker_memory(runtime.settings)
 
 
 def worker_memory(settings: Settings) -> int:
-    """Return the bytes that a gpu worker may use: as set, else all of its GPU, else of its container or machine."""
+    """Return a gpu worker's bytes: as set, else of its GPU, container or machine."""
     return settings.gpu_worker_memory_bytes or device_memory() or memory_limit()
 
 
@@ -145,7 +145,7 @@ def _bytes(model: Subject | Dictionary) -> int:
 
 
 def _about(spec: SubjectSpec) -> int:
-    """Bytes of a transformer's weights, from its shape: known before they are read."""
+    """Return the bytes of a transformer's weights by its shape, before they are read."""
     shape = ModelShape.from_config(read_config(spec))
     weights = shape.layers * (4 * shape.d_model**2 + 3 * shape.d_model * shape.d_mlp) + 2 * shape.vocabulary * shape.d_model
     return weights * (FLOAT if spec.dtype == "float32" else FLOAT // 2)

@@ -1,4 +1,4 @@
-"""The score task: score each explanation on test contexts, with its nulls and controls."""
+"""Run the score task: score each explanation on test contexts, with nulls and controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ Item = tuple[int, ScorerInput]
 
 @dataclass(frozen=True, slots=True)
 class ScorerRun:
-    """What one scorer does in a chunk: the explanations of one family that lack its score."""
+    """One scorer's work in a chunk: the explanations of one family without its score."""
 
     planned: PlannedScorer
     family: ExplanationFamily
@@ -38,7 +38,7 @@ class ScorerRun:
 
 
 def score(work: Work) -> TaskResult:
-    """Score the chunk's explanations on test contexts, each with its nulls and controls, but for scores that are there already."""
+    """Score the chunk's unscored explanations on test contexts, each with nulls and controls."""
     ranges, run_id, own_url = ranges_of_chunk(work), work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         blobs = evidence.load(session, run_id, ranges)
@@ -73,7 +73,7 @@ def _executed(work: Work, run: ScorerRun, scorer: Scorer, progress: ChunkProgres
 
 
 def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> list[tuple[PlannedScorer, list[Scored]]]:
-    """Make every score that a language model has a part in, all at once."""
+    """Return all scores that use a language model, made concurrently."""
     asking_runs = [(run, run.planned.scorer) for run in runs if isinstance(run.planned.scorer, LlmScorer)]
     if not any(run.items for run, _ in asking_runs):
         return []
@@ -88,7 +88,7 @@ def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> l
 
 
 def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id: int) -> ScoreContext:
-    """Return what a scorer works with for one feature."""
+    """Return a scorer's context for one feature."""
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
@@ -106,7 +106,7 @@ def _packed(items: Sequence[Item], made: Sequence[Score]) -> list[Scored]:
 
 
 def _with_bound(item: Scored, of: FeatureEvidence, seed: int) -> Scored:
-    """Return the score with the bound that its nulls were chosen within, in its provenance; as it is where it has none."""
+    """Return the score with the bound of its nulls' choice, if any, as provenance."""
     if item.score.null is None:
         return item
     return replace(item, score=replace(item.score, provenance=item.score.provenance | {"nulls": bound_of(of.nearest, seed)}))
@@ -120,7 +120,7 @@ def _items(
     is_judged = isinstance(scorer, LlmScorer)
     with snapshot(work.runtime.engine) as session:
         own = {feature: found for feature, found in explanations.load(session, family, ranges).items() if found[1].text is not None}
-        # A judge that answered nothing is asked again by the next job; the executable one would only say the same.
+        # A judge that answered nothing is asked again by the next job; the executable one would only repeat its result.
         done = scores.explanations_with(session, scorer.name, planned.digest, [row for row, _ in own.values()], only_answered=is_judged)
         wanted = {feature: found for feature, found in own.items() if found[0] not in done}
         nulls = _nulls(work, family, planned.nulls, {feature: decoded[feature] for feature in wanted})
@@ -152,7 +152,7 @@ def _good(found: tuple[int, Explanation] | None) -> Explanation | None:
 def _distractors(
     session: Session, family: ExplanationFamily, number: int, wanted: Iterable[int], decoded: Mapping[int, FeatureEvidence]
 ) -> dict[int, tuple[Distractor, ...]]:
-    """Return test contexts of each feature's nearest features that fire there; where those are too few, of the chunk's features next to it."""
+    """Return each feature's distractors: firing test contexts of its nearest (or else adjacent) features."""
     near = {feature: [neighbour.feature for neighbour in decoded[feature].nearest] for feature in wanted}
     others = sorted(set().union(*near.values()) - decoded.keys())
     loaded = {feature: decode_evidence(blob) for feature, blob in evidence.load(session, family.run_id, ranges_of(others)).items()}
@@ -167,7 +167,7 @@ def _distractors(
 
 
 def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
-    """Choose whose explanations each of the `wanted` features borrows."""
+    """Choose whose explanations each of the `wanted` features uses as nulls."""
     features, densities, lengths = _candidates(work.runtime.engine, family, work.lease.job_id)
     known = sorted(wanted.keys() & set(features))
     twins = {feature: twins_of(wanted[feature].nearest) for feature in known}
@@ -176,7 +176,7 @@ def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[i
 
 @lru_cache(maxsize=16)
 def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the features whose explanations can be borrowed, with density and length of label.
+    """Return the features whose explanations can be nulls, with density and label length.
 
     Cached: all chunks of a job choose from the same, and choose the same.
     """
@@ -188,7 +188,7 @@ def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple
 
 @lru_cache(maxsize=4)
 def _pool(engine: Engine, family: ExplanationFamily, job_id: str, seed: int) -> Contexts | None:
-    """Return test windows drawn at random, of some features that nulls can be borrowed from: the same for all chunks of a job. Cached."""
+    """Return random test windows of possible null features, the same per job; cached."""
     features, _, _ = _candidates(engine, family, job_id)
     chosen = np.random.default_rng((seed, FEATURES)).permutation(features)[:FEATURES]
     with snapshot(engine) as session:

@@ -1,4 +1,4 @@
-"""The summary task: adjust scores by those of the whole dictionary, choose each feature's best explanation, and sum up the job."""
+"""Run the summary task: adjust scores, choose best explanations, sum up the job."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +32,7 @@ __all__ = ["speeds", "summarise", "usage_of"]
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A summary before it is written. `seen` is how many summaries of the run had been written before it was begun."""
+    """A summary before it is written; `seen` counts the run's summaries before its start."""
 
     seen: int
     changes: Sequence[Changes]
@@ -41,11 +41,11 @@ class JobSummary:
 
 
 def summarise(work: Work) -> TaskResult:
-    """Read all scores that belong together, and write what only all of them can say. The result becomes the job's summary.
+    """Read all scores of the run, and return statistics of all as job summary.
 
     One scorer after another is read, as columns of numbers; of each, only what is to be written stays. Texts are read in portions. All is written at
-    once: a worker that dies before leaves everything as it was, and a retry comes to the same. Where another job of the run wrote its summary
-    meanwhile, all is read again: whichever job is last has seen everything.
+    once: a worker that dies before leaves everything as it was, and a retry gives the same. Where another job of the run wrote its summary meanwhile,
+    all is read again: the last job has seen everything.
     """
     made = _made(work)
 
@@ -93,7 +93,7 @@ def _made(work: Work) -> JobSummary:
 
 
 def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
-    """Return the job's scorers by name; a second one of the same name gets a number."""
+    """Return the job's scorers by name, with numbers added to repeated names."""
     found: dict[str, ScorerSpec] = {}
     for spec in specs:
         earlier = sum(other.name == spec.name for other in found.values())
@@ -102,7 +102,7 @@ def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
 
 
 def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
-    """Return calls, tokens and cost of the job's language models, in all and by stage, purpose and model. An unknown price is None, never 0."""
+    """Return calls, tokens and cost (None if unknown), in all and per stage, purpose, model."""
     costs = [line.cost_usd for line in lines]
     return {
         "questions": sum(line.questions for line in lines),
@@ -117,9 +117,9 @@ def usage_of(lines: Sequence[UsageLine]) -> dict[str, Any]:
 
 
 def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]:
-    """Return the seconds of each stage, tokens of the corpus per second of collection (None when none was needed), and features per second in all.
+    """Return seconds per stage, corpus tokens and features per second, up to `moment`.
 
-    All is from the job's start to this `moment`, the beginning of the last chunk. Time in which the job was paused does not count.
+    `moment` is the beginning of the last chunk, and the job's pauses do not count. The tokens' rate is None when no collection was needed.
     """
     seconds = {str(stage.stage): round(stage.seconds, 3) for stage in so_far.stages if stage.stage != Stage.SUMMARISE}
     total = max((moment - so_far.started_at).total_seconds() - so_far.inactive_seconds, 0.0) if so_far.started_at else 0.0
@@ -134,7 +134,7 @@ def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]
 
 
 def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    """Compare a job's medians with those of its control, the same dictionary on a subject that has learned nothing."""
+    """Compare a job's medians with those of its random-weights control."""
     found: dict[str, Any] = {}
     for name, figures in own["scores"].items():
         theirs = control["scores"].get(name, {}).get("median")
@@ -144,7 +144,7 @@ def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str)
 
 
 def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """Add the comparison with the control to the job's summary, by whichever of both ends last."""
+    """Add the comparison with the control to the summary, once both jobs ended."""
     own = jobs.get(session, job_id)
     if own.control_of is not None:
         parent = jobs.hold(session, own.control_of)
@@ -158,7 +158,7 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
 
 
 def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequence[Range]) -> tuple[dict[str, Any], Changes, Candidates]:
-    """Return one scorer's figures over the job's features, what is to be written of its scores, and its candidates for the best explanation."""
+    """Return one scorer's figures, the changes to its scores, and its best candidates."""
     name = planned.scorer.name
     with snapshot(work.runtime.engine) as session:
         before = table_of(dictionary_scores.scores_of(session, work.run_id, name, planned.digest), asked)
@@ -167,12 +167,12 @@ def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequen
             numbers, rates = zip(*some, strict=True)
             densities[list(numbers)] = rates
     after = adjusted(before, densities)
-    # Of one scorer no more than the best of each feature can be its best among all.
+    # Only a scorer's best per feature can be the best among all.
     return summary_of(after, is_within(after.features, asked)), changed(before, after), best_of(candidates(name, after))
 
 
 def _add_others(work: Work, planned: Iterable[PlannedScorer], best: BestSoFar) -> None:
-    """Add all that other jobs of the run scored with other settings."""
+    """Add the scores that other jobs of the run made with other settings."""
     known = {(one.scorer.name, one.digest) for one in planned}
     with snapshot(work.runtime.engine) as session:
         for rows in dictionary_scores.other_scores(session, work.run_id, known):
@@ -180,7 +180,7 @@ def _add_others(work: Work, planned: Iterable[PlannedScorer], best: BestSoFar) -
 
 
 def _explained(session: Session, families: Collection[ExplanationFamily], run_id: int, features: int, best: BestSoFar) -> Mask:
-    """Return whether one of the families explains each feature, bool [features], and add all explanations of the run to the best."""
+    """Return whether a family explains each feature, bool [features]; fill `best` with all explanations."""
     found = np.zeros(features, dtype=np.bool_)
     of = {(family.explainer, family.settings_digest) for family in families}
     for rows in dictionary_scores.explained(session, run_id):

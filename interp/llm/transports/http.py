@@ -26,7 +26,7 @@ CONNECT_SECONDS = 10.0
 ERROR_BYTES = 64 * 1024  # of a failed request's body
 STEP_BYTES = 256 * 1024  # decoded at once, between two checks of the cap
 LINES_AT_ONCE = 200
-ENCODING = "gzip"  # the only one requested, since its decoder can be told where to stop
+ENCODING = "gzip"  # the only one requested, since its decoder can be limited
 KEPT_HEADERS = (b"x-ratelimit-", b"retry-after", b"x-request-id", b"location")
 
 
