@@ -61,7 +61,7 @@ class Client:
         return self._request("POST", "/v1/jobs", json=spec, headers=headers, timeout=SUBMIT_TIMEOUT)
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
-        """Return what the job would ask of its language models. The server stores nothing."""
+        """Return what the job would ask of its language models; the server stores nothing."""
         return self._request("POST", "/v1/jobs/estimate", json=spec, timeout=SUBMIT_TIMEOUT)
 
     def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
@@ -77,7 +77,7 @@ class Client:
         return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/pause")
 
     def resume_job(self, job_id: str, budget: Mapping[str, Any] | None = None) -> Body:
-        """Resume a paused job. `budget` holds the caps that change."""
+        """Resume a paused job; `budget` holds the caps that change."""
         return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/resume", json={"budget": budget} if budget else None)
 
     def retry_job(self, job_id: str) -> Body:

@@ -125,5 +125,5 @@ class Supervisor:
 
 
 def share_of(stop_timeout_seconds: float) -> float:
-    """Return a worker's share of the stop timeout; the rest is for killing it."""
+    """Return a worker's share of the stop timeout; the rest is for requeueing and killing."""
     return max(stop_timeout_seconds - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)

@@ -9,7 +9,7 @@ from interp.llm.transports.base import TransportError
 COOL_DOWN = 5.0
 FEW_FAULTS = 3
 REJECTIONS = 20
-# The number of outages in announced waits, each at most one outage, that an endpoint may take without a success.
+# An endpoint that keeps announcing waits (each at most `max_outage`) may take so many times `max_outage` without a success.
 ANNOUNCED_FACTOR = 10.0
 
 

@@ -30,7 +30,7 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """How an attempt ended: `reason` (None: delivered), and whether further attempts are useless (`is_hopeless`)."""
+    """The result of an attempt: `reason` (None: delivered); `is_hopeless` where further attempts are useless."""
 
     delivery: Delivery
     reason: str | None = None

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Ending(Enum):
-    """How a reply ended.
+    """The end of a reply.
 
     ANSWER: by itself. LENGTH: cut short. REFUSAL: declined by the model or a filter. FAILURE: broken off by the server, and may succeed when retried.
     OTHER: no answer, for a reason that may be permanent.

@@ -24,7 +24,7 @@ MAX_LESSONS = 8  # each quirk once, and no endless loop
 
 @dataclass
 class EndpointQuirks:
-    """How to write a request; each setting changes in one direction, so learning ends."""
+    """The form of requests; each setting changes in one direction, so learning ends."""
 
     token_field: str = "max_tokens"
     form: Form = "json_schema"

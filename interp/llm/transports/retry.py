@@ -52,7 +52,7 @@ OVERLOAD = frozenset({503, 529})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows a failed attempt: `error`, or another attempt after `wait` seconds.
+    """A decision after a failed attempt: `error`, or another attempt after `wait` seconds.
 
     `announced` holds the seconds that the endpoint asked to wait, which then hold for every call. `is_overload`: fewer calls should be in flight.
     """

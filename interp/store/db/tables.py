@@ -445,7 +445,7 @@ class LlmBudgetRow(Base):
 
 
 class LlmReservationRow(Base):
-    """What a live lease has reserved of a budget; without this row it cannot reserve."""
+    """The amounts of a budget that a live lease has reserved; required for reserving more."""
 
     __tablename__ = "llm_reservations"
 

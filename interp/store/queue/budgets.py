@@ -46,7 +46,7 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many amounts were reserved, from the first on; others wait while `may_wait`."""
+    """The number of amounts reserved, from the first on; others wait while `may_wait`."""
 
     granted: int
     may_wait: bool
