@@ -117,8 +117,7 @@ def mark(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> s
 def mark_levels(strings: Sequence[str], levels: Sequence[int | None]) -> str:
     """Join pieces of a text, marking those with a level as `«piece¦7»`.
 
-    Neighbours of one level share a pair. A piece that is empty (the first bytes of a character) passes its mark on as in `mark`, and the larger level
-    counts.
+    Neighbours of one level share a pair. An empty piece (the first bytes of a character) passes its mark on as in `mark`; the larger level counts.
     """
     shifted: list[int | None] = [None] * len(strings)
     carried: int | None = None

@@ -41,9 +41,8 @@ def upsert(
 ) -> list[Row[Any]]:
     """Insert rows, or overwrite those with the same `keys` (a unique constraint).
 
-    Returns the columns `returning` of the rows written, in any order. `update` names the overwritten columns: by default all others of the rows; none
-    lets the first write win. `assign` makes more assignments from the row that was to be inserted. `where` says which rows may be overwritten. Texts
-    become `storable`.
+    Returns the columns `returning` of written rows, in any order. `update` names the overwritten columns (default: all others; none: the first write
+    wins). `assign` makes more assignments from the new row. `where` says which rows may be overwritten. Texts become `storable`.
     """
     found: list[Row[Any]] = []
     for start in range(0, len(rows), ROWS_PER_STATEMENT):
