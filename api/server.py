@@ -119,8 +119,8 @@ class Service:
 def end_process() -> None:
     """End this process even if threads still work on requests.
 
-    Their clients are disconnected, and open transactions are rolled back. Python would wait for files or probed endpoints. Without such threads the
-    process ends normally.
+    Their clients are disconnected, and open transactions are rolled back. Otherwise Python waits for threads that read files or probe endpoints.
+    Without such threads the process ends normally.
     """
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if left:
@@ -131,7 +131,7 @@ def end_process() -> None:
 
 
 def _listen(host: str, port: int, is_open: bool) -> socket.socket:
-    """Return a listening socket; raises AddressTakenError, LoginMissingError."""
+    """Return a listening socket; raises AddressTakenError, LoginMissingError (public and not `is_open`)."""
     if not is_open and not is_loopback(host):
         raise _login_missing(host)
     listening = _bound(host, port)

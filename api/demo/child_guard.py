@@ -15,7 +15,10 @@ test -z "$2" || rm -rf "$2"
 
 
 class ChildGuard:
-    """A guard that ends a child after this process (`by`, SIGKILL) and deletes its folder."""
+    """A guard that signals a child when this process ends, and later deletes its folder.
+
+    SIGKILL follows `by` after ten seconds.
+    """
 
     def __init__(self, pid: int, by: signal.Signals, folder: Path | None = None) -> None:
         words = [str(pid), by.name.removeprefix("SIG"), *([str(folder)] if folder else [])]

@@ -101,9 +101,9 @@ class Cluster:
         self._stop()
 
     def kill_a_worker(self, job_id: str, stage: Stage, stopping: threading.Event) -> Kill | None:
-        """Send SIGKILL to a worker that holds a chunk of the stage; None once `stopping`.
+        """Await a worker with a chunk of the stage and kill it; None once `stopping`.
 
-        SIGSTOP and another check of the chunk come first.
+        SIGSTOP and another check of the chunk precede SIGKILL.
         """
         while not stopping.wait(WATCH_SECONDS):
             for member, found in self._at_work(job_id, stage):

@@ -36,7 +36,7 @@ class ConnectionLimits:
 
 
 def _files_for(connections: int) -> int:
-    """Raise the limit of open files as far as the system allows, and return it."""
+    """Raise the limit of open files to the connections' need, if allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OWN_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -104,14 +104,14 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _body_model(request: Request) -> type[BaseModel] | None:
-    """Return the model of the endpoint's body."""
+    """Return the Pydantic model of the endpoint's body, or None."""
     fields = getattr(getattr(request.scope.get("route"), "dependant", None), "body_params", ())
     kinds = [field.field_info.annotation for field in fields]
     return kinds[0] if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel) else None
 
 
 def _about_the_body(request: Request, error: RequestValidationError) -> tuple[str | None, str]:
-    """Return why the body was not read, and the cure of the invalid request."""
+    """Return the reason and cure for an unreadable body; otherwise the cure alone."""
     page = "/docs lists every field and parameter with an example."
     if not any(item["loc"][:1] == ("body",) and len(item["loc"]) == 1 for item in error.errors()):
         return None, f"Correct what `errors` names; {page}"

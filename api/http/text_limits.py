@@ -25,7 +25,8 @@ ENCODING = "is not UTF-8"
 NUMBER = "is no finite number"
 
 
-class _NotFiniteError(ValueError): ...
+class _NotFiniteError(ValueError):
+    """NaN or an infinity, which JSON does not have."""
 
 
 def wrong_in_head(path: bytes, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> list[FieldError]:

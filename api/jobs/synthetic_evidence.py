@@ -65,7 +65,7 @@ def _counts(counts: SplitCounts) -> dict[ContextKind, int]:
 
 
 def _tokens(draw: np.random.Generator, vocabulary: Vocabulary, count: int) -> np.ndarray:
-    """Draw tokens that have a text by rank's frequency: uint32 [count]."""
+    """Draw tokens that have a text, uint32 [count], frequent ones more often."""
     usable = np.array([token for token, text in enumerate(vocabulary.tokens) if text and token not in vocabulary.special], np.uint32)
     weights = 1 / (np.arange(len(usable)) + MANDELBROT)
     return draw.choice(usable, size=count, p=weights / weights.sum())

@@ -12,7 +12,7 @@ NOTHING = AmountAnswer(calls=0, tokens=0, usd=0.0)
 
 
 def budget_answer(state: BudgetState | None, lines: Sequence[UsageLine]) -> BudgetAnswer:
-    """Return the four amounts of a budget; without a cap spent is the calls' sum."""
+    """Return a budget's four amounts; without a cap, the spent one sums the calls."""
     if state is not None and state.has_cap:
         return BudgetAnswer.model_validate(state)
     spent = AmountAnswer(

@@ -31,7 +31,7 @@ class JobState:
 
 
 class ProgressReader:
-    """Reads progress of jobs on the event loop; streams of one job share a read."""
+    """A reader of jobs' progress on the event loop; streams of one job share a read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

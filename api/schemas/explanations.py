@@ -27,7 +27,7 @@ class IntervalAnswer(ResponseModel):
 
 
 class NullAnswer(ResponseModel):
-    """The score with other features' explanations; `lift` is own minus null on shared items."""
+    """The score with other features' explanations; `lift` is own minus null on jointly answered items."""
 
     value: float | None
     lift: float | None

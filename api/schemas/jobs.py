@@ -20,7 +20,7 @@ class SuffixAnswer(ResponseModel):
 
 
 class CorpusAnswer(ResponseModel):
-    """The files that match the corpus' path and patterns, from metadata; at submission only some."""
+    """Files that match the corpus' path and patterns, from metadata; submission lists a bounded number."""
 
     files: int
     bytes: int
@@ -110,7 +110,7 @@ class JobPage(Page[JobAnswer]):
 
 
 class ResumeRequest(ResponseModel):
-    """Changes to a resumed job: given caps replace old ones, null removes a cap."""
+    """Changes to a resumed job: given caps replace old ones, null removes, missing ones stay."""
 
     model_config = ConfigDict(extra="forbid", defer_build=False)
 

@@ -48,7 +48,7 @@ class NullProvenance(ResponseModel):
 
 
 class NullExclusion(ResponseModel):
-    """Features left out of the nulls, since explanations of similar decoder directions may hold here."""
+    """Features left out of the nulls, since similar decoder directions may share the explanation."""
 
     min_cosine: float = Field(description="Features of at least this decoder cosine are left out.")
     indices: list[int] = Field(description="Those features, among the nearest ones that the evidence lists.")

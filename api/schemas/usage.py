@@ -35,7 +35,7 @@ class EstimateTotal(ResponseModel):
 
 
 class EstimateAnswer(ResponseModel):
-    """The estimated language model calls of a job; nothing is stored or called."""
+    """The estimated language model calls of a job, without storing anything or calling a model."""
 
     basis: Literal["evidence", "settings"] = Field(
         description="`evidence`: the job's own prompts, made from what was collected already. `settings`: prompts of the same sizes over drawn text."

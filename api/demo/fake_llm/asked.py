@@ -85,7 +85,7 @@ class ScriptedQuestion:
 
 
 def question(messages: Sequence[tuple[str, str]], response_format: dict[str, Any], key: str) -> ScriptedQuestion:
-    """Parse (role, text) messages: the system's first line is the kind, last fences the question."""
+    """Parse (role, text) messages: kind from the system message, question from the last fences."""
     system = "\n".join(text for role, text in messages if role in ("system", "developer"))
     task = TASK.match(system)
     asked = [found for role, text in messages if role == "user" and (found := parse_fenced(text))]

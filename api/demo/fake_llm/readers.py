@@ -1,4 +1,4 @@
-"""Scripted judges, which read contexts and labels for a scripted server."""
+"""Define scripted judges, which read contexts and labels for a scripted server."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
