@@ -172,8 +172,7 @@ def cancel(session: Session, job_id: str) -> JobRow:
 def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) -> JobRow:
     """Pause a job: none of its chunks is claimed, and workers return theirs.
 
-    `problem` is the reason, if not the user's wish. Repeating it changes nothing. Raises NotFoundError, and ConflictError if over, cancelling or
-    checked.
+    `problem` is the reason, if not the user's wish. Raises NotFoundError, and ConflictError for a job that is over, being cancelled or still checked.
     """
     get(session, job_id)
     job = hold(session, job_id)
