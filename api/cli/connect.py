@@ -1,4 +1,4 @@
-"""Connect a command to GLOSSATOR_API_URL, the default port's server, or the local database."""
+"""Connect to GLOSSATOR_API_URL, the default port's server, or the local database."""
 
 import gc
 import socket

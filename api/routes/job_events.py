@@ -31,7 +31,7 @@ class JobState:
 
 
 class ProgressReader:
-    """A reader of jobs' progress on the event loop; streams of one job share a read."""
+    """A reader of jobs' progress on the event loop; streams of a job share reads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
