@@ -185,7 +185,7 @@ def space(found: Settings) -> list[Finding]:
 
 
 def models(found: Settings) -> list[Finding]:
-    """Import the model packages, if needed here, in another process, as this one loads no torch."""
+    """Import the model packages, if needed here, in a process of their own (torch)."""
     if not found.is_embedded and not any(map(find_spec, MODELS)):
         return [Finding("models", True, f"not installed here: what runs gpu workers needs {', '.join(MODELS)}")]
     code = f"import {', '.join(MODELS)}; print('cuda' if torch.cuda.is_available() else 'cpu')"
