@@ -88,7 +88,7 @@ def _servers_allowed() -> None:
 
 
 def _install(kind: ServerKind) -> None:
-    """Debian's package, by one process at a time. Raises ServerMissing where that is not allowed, or does not help."""
+    """Debian's package, by one process at a time. Raises ServerMissingError where that is not allowed, or does not help."""
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0 or os.environ.get(NO_INSTALL) == "1":
         raise ServerMissingError(f"{kind.name} is not installed.", why=f"Only root on Debian may install it, and {NO_INSTALL} may forbid it.")

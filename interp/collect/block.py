@@ -112,7 +112,7 @@ class Block:
         }
 
     def add_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
-        """Count and sample active windows; `maxima` is float32 [F, W]; raises ActivationsNotFinite."""
+        """Count and sample active windows; `maxima` is float32 [F, W]; raises ActivationsNotFiniteError."""
         cells = torch.add(activity.windows, activity.features, alpha=maxima.shape[1])
         pairs = Pairs(activity.features, activity.windows, maxima.view(-1).index_select(0, cells))
         if not bool(torch.isfinite(pairs.maxima.sum(dtype=torch.float64))):

@@ -59,7 +59,7 @@ def calibrate(
 ) -> FiringLevels | None:
     """Find the firing levels of features int64 [S], ascending; None where all are 0.
 
-    `progress` is called after each batch, and may raise to stop the work. Raises ActivationsNotFinite.
+    `progress` is called after each batch, and may raise to stop the work. Raises ActivationsNotFiniteError.
     """
     sample = CalibrationSample(subject, dictionary.to(subject.device), corpus, spec)
     if not sample.has_levels(lambda share: progress(PROBE_SHARE * share)):

@@ -52,19 +52,19 @@ class PartialHeader:
 
 
 def save(store: Store, name: str, partial: Partial) -> None:
-    """Write partial evidence to the store atomically; raises DiskFull."""
+    """Write partial evidence to the store atomically; raises DiskFullError."""
     store.put(name, lambda path: _write(path, len(partial), [partial]))
 
 
 def load(store: Store, name: str, rows: tuple[int, int] | None = None) -> Partial:
-    """Read all features, or a half-open range of rows; raises ArtifactMissing and BlobCorrupt."""
+    """Read all features, or a half-open range of rows; raises ArtifactMissingError and BlobCorruptError."""
     return _load(store, name, read_header(store, name), rows)
 
 
 def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable[[int], None]) -> None:
     """Merge files of the same features into one, `ROWS` features at a time.
 
-    `progress` is called with the number of finished features, and may raise to stop. Raises ArtifactMissing, BlobCorrupt, DiskFull.
+    `progress` is called with the number of finished features, and may raise to stop. Raises ArtifactMissingError, BlobCorruptError, DiskFullError.
     """
     headers = [read_header(store, name) for name in inputs]
     count = len(headers[0])
@@ -79,7 +79,7 @@ def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable
 
 
 def read_header(store: Store, name: str) -> PartialHeader:
-    """Read the header of a file; raises ArtifactMissing and BlobCorrupt."""
+    """Read the header of a file; raises ArtifactMissingError and BlobCorruptError."""
     (head,) = store.read(name, [(0, HEAD)])
     try:
         (length,) = struct.unpack_from("<Q", head)

@@ -37,7 +37,7 @@ def collect(
 
     `features` int64 [S], ascending. `levels` holds the firing levels of these and of their nearest features; 0 when not given. `progress` is called
     after each batch with the number of finished tokens, and may raise to stop the work.
-    Raises ActivationsNotFinite, WidthMismatch, FeatureOutOfRange, and InputError for rows longer than the subject's context.
+    Raises ActivationsNotFiniteError, WidthMismatchError, FeatureOutOfRangeError, and InputError for rows longer than the subject's context.
     """
     done = 0
     with Collection(subject, dictionary, corpus, spec, seed, features, levels) as collection:

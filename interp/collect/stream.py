@@ -68,7 +68,7 @@ class Stream:
 
     @torch.inference_mode()
     def take(self, batch: RowBatch) -> None:
-        """Run the subject on a batch, and the sink on full buffers; raises ActivationsNotFinite."""
+        """Run the subject on a batch, and the sink on full buffers; raises ActivationsNotFiniteError."""
         x = self._subject.activations(batch.tokens).to(torch.float32)
         self._check_finite(x, batch.rows)
         by_window = x.reshape(-1, self.layout.window * x.shape[2])
@@ -122,7 +122,7 @@ class Stream:
         return found
 
     def _check_finite(self, x: Tensor, rows: Rows) -> None:
-        """Raise ActivationsNotFinite for NaN or infinity in x float32 [B, T, D] at real tokens.
+        """Raise ActivationsNotFiniteError for NaN or infinity in x float32 [B, T, D] at real tokens.
 
         They would make statistics wrong without an error. At padding they become 0, in place.
         """

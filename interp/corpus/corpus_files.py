@@ -125,7 +125,7 @@ class CorpusListing:
 def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
     """List the first `most` entries of a corpus in the order of their names.
 
-    Raises PathRefused, FileMissing, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
+    Raises PathRefusedError, FileMissingError, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
     root = Path(files.expand(spec.path))
     try:

@@ -90,7 +90,7 @@ class CorpusIndex:
         return {split: Largest(max(own)[1], max(own)[0] / sum(size for size, _ in own)) for split, own in sizes.items()}
 
     def documents(self) -> Iterator[Document]:
-        """Read the texts in order; raises CorpusChanged when a file's content has changed."""
+        """Read the texts in order; raises CorpusChangedError when a file's content has changed."""
         try:
             for entry in self.entries:
                 yield Document(entry.id, _text(entry.place.read(), entry.place, self.spec), entry.place.name)
@@ -100,7 +100,7 @@ class CorpusIndex:
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Raise CorpusChanged when a file's size or time of change differs."""
+        """Raise CorpusChangedError when a file's size or time of change differs."""
         changed = next((file for file in self.listing.files if not file.is_unchanged()), None)
         if changed is not None:
             raise CorpusChangedError(
@@ -113,7 +113,7 @@ class CorpusIndex:
 def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
     """Hash all documents, reading each file once.
 
-    `listing` saves listing the files; `progress` is called per file. Raises CorpusEmpty, CorpusError, TextUndecodable, FileMissing.
+    `listing` saves listing the files; `progress` is called per file. Raises CorpusEmptyError, CorpusError, TextUndecodableError, FileMissingError.
     """
     listing = listing or list_files(spec)
     distinct: dict[bytes, DocumentEntry] = {}
@@ -150,7 +150,7 @@ def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
 def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
     """Check a file's first `most` bytes, and return their number.
 
-    Raises TextUndecodable and CorpusError, as `index` will.
+    Raises TextUndecodableError and CorpusError, as `index` will.
     """
     with file.open() as handle:
         content = handle.read(most)
@@ -177,7 +177,7 @@ def split_of(document: int, test_share: float) -> Split:
 
 
 def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
-    """Raise CorpusTooSmall when a split has no document."""
+    """Raise CorpusTooSmallError when a split has no document."""
     counts = Counter(splits)
     if counts[Split.EXPLAIN] == 0 or counts[Split.TEST] == 0:
         raise CorpusTooSmallError(

@@ -67,7 +67,7 @@ class TokenizedCorpus:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the corpus into a folder; raises DiskFull."""
+        """Write the corpus into a folder; raises DiskFullError."""
         with writing(folder / "tokens.u32") as file:
             file.write(np.ascontiguousarray(self.tokens).data)
         with writing(folder / "documents.npz") as file:
@@ -87,7 +87,7 @@ class TokenizedCorpus:
 
 
 def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
-    """Open a tokenised corpus of the store from local disk; raises ArtifactMissing and DiskFull."""
+    """Open a tokenised corpus of the store from local disk; raises ArtifactMissingError and DiskFullError."""
     folder = store.folder(f"{CORPORA}/{digest}")
     if folder is None:
         raise ArtifactMissingError(
@@ -102,7 +102,8 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: 
     """Tokenise a corpus into the store, unless the store has its digest.
 
     The last document is cut where `max_tokens` is reached. `progress` gets the number of finished tokens; `found` saves hashing the texts again.
-    Raises CorpusTooSmall, CorpusChanged, TokenizerMismatch when an id is beyond the subject's vocabulary, DiskFull, and the errors of `index`.
+    Raises CorpusTooSmallError, CorpusChangedError, DiskFullError, the errors of `index`, and TokenizerMismatchError for an id beyond the
+    subject's vocabulary.
     """
     found = found or index(spec)
     digest = tokens_digest(found, subject)

@@ -110,7 +110,7 @@ class Canonical:
             raise _shapes(source, f"{n_features} features do not form {self.k} equal groups.")
 
     def check_finite(self, source: Path) -> None:
-        """Raise WeightsNotFinite; folding of scales and norms may overflow finite weights."""
+        """Raise WeightsNotFiniteError; folding of scales and norms may overflow finite weights."""
         for name in ARRAYS:
             array = getattr(self, name)
             bad = 0 if array is None else array.size - int(np.isfinite(array).sum())
@@ -154,7 +154,7 @@ class StoredDictionary:
         return self.made + sum(tensor.size for tensor in self.tensors.values())
 
     def canonical(self) -> Canonical:
-        """Read and convert the weights; raises DictionaryError and WeightsNotFinite."""
+        """Read and convert the weights; raises DictionaryError and WeightsNotFiniteError."""
         source = self.header.files[0]
         with as_dictionary_errors(source, self.header.format), np.errstate(all="ignore"):
             converted = self.convert({name: tensor.read() for name, tensor in self.tensors.items()})

@@ -108,7 +108,7 @@ class Dictionary:
 def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionary:
     """Return a dictionary in float32 on the CPU; `model` is the subject's default name.
 
-    Raises DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite, FileMissing.
+    Raises DictionaryError, DictionaryFormatUnknownError, PickleRefusedError, WeightsNotFiniteError, FileMissingError.
     """
     reading = formats.read(spec)
     check_finite(reading.tensors, reading.header.files[0])

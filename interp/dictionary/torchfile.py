@@ -50,7 +50,7 @@ MOST_NAMES, MOST_DEPTH, LONGEST_NAME = 20_000, 16, 512
 
 
 def read_torch(path: Path) -> Any:
-    """Return the saved content, with `StoredTensor` for tensors; raises PickleRefused, DictionaryError and FileMissing."""
+    """Return the saved content, with `StoredTensor` for tensors; raises PickleRefusedError, DictionaryError and FileMissingError."""
     try:
         with open_archive(path) as archive:
             entry = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
@@ -212,7 +212,7 @@ class _Interpreter:
     memo: dict[int, Any] = field(default_factory=dict)
 
     def run(self, content: bytes) -> Any:
-        """Return the value of the pickle; raises PickleRefused, and the errors of damaged pickles."""
+        """Return the value of the pickle; raises PickleRefusedError, and the errors of damaged pickles."""
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
             if count == MOST_OPERATIONS:
                 raise ValueError(f"it has more than {MOST_OPERATIONS} operations")

@@ -157,7 +157,7 @@ def to_float32(raw: NDArray[Any], dtype: str) -> Floats:
 
 @contextmanager
 def as_unreadable(path: Path, kind: str) -> Iterator[None]:
-    """Turn errors of damaged files into FileMissing or a DictionaryError with the name."""
+    """Turn errors of damaged files into FileMissingError or a DictionaryError with the name."""
     try:
         yield
     except GlossatorError:
@@ -169,7 +169,7 @@ def as_unreadable(path: Path, kind: str) -> Iterator[None]:
 
 
 def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict[str, StoredTensor]:
-    """Read a safetensors file (header length, JSON, raw data); raises DictionaryError and FileMissing."""
+    """Read a safetensors file (header length, JSON, raw data); raises DictionaryError and FileMissingError."""
     with as_unreadable(path, "safetensors"), open_file(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         length = int.from_bytes(handle.read(8), "little")
@@ -187,7 +187,7 @@ def read_safetensors(path: Path, limits: JsonLimits = DICTIONARY_HEADER) -> dict
 
 
 def read_npz(path: Path) -> dict[str, StoredTensor]:
-    """Read an .npz file; raises DictionaryError, PickleRefused for object arrays, and FileMissing."""
+    """Read an .npz file; raises DictionaryError, PickleRefusedError for object arrays, and FileMissingError."""
     with as_unreadable(path, ".npz"), open_archive(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
         if len(entries) > MOST_ARRAYS:
@@ -196,7 +196,7 @@ def read_npz(path: Path) -> dict[str, StoredTensor]:
 
 
 def read_npy(path: Path) -> StoredTensor:
-    """Read an .npy file; raises DictionaryError, PickleRefused and FileMissing."""
+    """Read an .npy file; raises DictionaryError, PickleRefusedError and FileMissingError."""
     with as_unreadable(path, ".npy"), open_file(path) as handle:
         head = _npy_head(handle, path)
         start, size = handle.tell(), os.fstat(handle.fileno()).st_size
@@ -222,7 +222,7 @@ def check_expansion(tensors: Iterable[StoredTensor], files: Iterable[Path], sour
 
 
 def check_finite(tensors: Mapping[str, StoredTensor], source: Path) -> None:
-    """Raise WeightsNotFinite with the first bad place, or DictionaryError for a damaged file."""
+    """Raise WeightsNotFiniteError with the first bad place, or DictionaryError for a damaged file."""
     for name, tensor in tensors.items():
         bad, first, done = 0, 0, 0
         for block in tensor.blocks():

@@ -36,7 +36,7 @@ class Store:
 
     @classmethod
     def of(cls, url: str, options: dict[str, Any], cache: Path) -> "Store":
-        """Open the store at an fsspec URL; raises ArtifactsUnreachable without its driver."""
+        """Open the store at an fsspec URL; raises ArtifactsUnreachableError without its driver."""
         if url.startswith(LOCAL):
             return cls(fsspec.filesystem("file", auto_mkdir=True), url.removeprefix(LOCAL).rstrip("/"), cache, is_local=True)
         try:
@@ -56,7 +56,7 @@ class Store:
         return cls.of(f"{LOCAL}{folder.resolve()}", {}, folder / "cache")
 
     def put(self, name: str, write: Callable[[Path], None]) -> None:
-        """Store atomically, under `name`, the file that `write` makes; raises DiskFull."""
+        """Store atomically, under `name`, the file that `write` makes; raises DiskFullError."""
         self._tidy_cache()
         with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
             write(draft)
@@ -67,7 +67,7 @@ class Store:
                 self.files.put_file(str(draft), self._path(name))
 
     def put_folder(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Store the folder that `make` fills, and return its local path; raises DiskFull.
+        """Store the folder that `make` fills, and return its local path; raises DiskFullError.
 
         An existing folder remains: the name determines its content.
         """
@@ -82,7 +82,7 @@ class Store:
         return target
 
     def folder(self, name: str) -> Path | None:
-        """Return the folder's local path, fetched if needed, or None; raises DiskFull."""
+        """Return the folder's local path, fetched if needed, or None; raises DiskFullError."""
         target = self._place(name)
         if self.is_local:
             return target if target.is_dir() else None
@@ -100,7 +100,7 @@ class Store:
         return target
 
     def read(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read half-open spans of a file; fewer bytes at its end; raises ArtifactMissing."""
+        """Read half-open spans of a file; fewer bytes at its end; raises ArtifactMissingError."""
         path = self._path(name)
         try:
             if self.is_local:
@@ -146,7 +146,7 @@ class Store:
         return moment.astimezone(UTC)
 
     def check(self) -> None:
-        """Write a file and delete it; raises ArtifactsUnreachable and DiskFull."""
+        """Write a file and delete it; raises ArtifactsUnreachableError and DiskFullError."""
         name = f".check.{uuid.uuid4().hex[:8]}"
         try:
             self.put(name, lambda path: path.touch())

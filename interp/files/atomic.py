@@ -27,7 +27,7 @@ DRAFT = re.compile(r"\..+\.\d+\.[0-9a-f]{8}")
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Make a temporary folder, which is renamed `target` on success and deleted otherwise; raises DiskFull.
+    """Make a temporary folder, which is renamed `target` on success and deleted otherwise; raises DiskFullError.
 
     An existing `target`, of another process with the same content, remains.
     """
@@ -50,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Make an empty file, renamed `target` on success and deleted otherwise; raises DiskFull."""
+    """Make an empty file, renamed `target` on success and deleted otherwise; raises DiskFullError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
     try:
@@ -73,7 +73,7 @@ def clear_drafts(folder: Path) -> int:
 
 @contextmanager
 def writing(target: Path) -> Iterator[BinaryIO]:
-    """Open a new binary file for writing, as all files of the product; raises DiskFull.
+    """Open a new binary file for writing, as all files of the product; raises DiskFullError.
 
     Write arrays as buffers (`file.write(array.data)`): numpy's own `tofile` raises an OSError without a number on a full disk.
     """
@@ -83,7 +83,7 @@ def writing(target: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def disk_full(target: Path) -> Iterator[None]:
-    """Turn any library's error of a full disk into DiskFull with the file's name."""
+    """Turn any library's error of a full disk into DiskFullError with the file's name."""
     try:
         yield
     except GlossatorError:

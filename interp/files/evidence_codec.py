@@ -52,7 +52,7 @@ def encode_evidence(evidence: FeatureEvidence) -> bytes:
 
 
 def decode_evidence(blob: bytes) -> FeatureEvidence:
-    """Decode evidence; raises BlobCorrupt for bytes that `encode_evidence` did not write."""
+    """Decode evidence; raises BlobCorruptError for bytes that `encode_evidence` did not write."""
     body = _decompress(blob)
     try:
         (size,) = struct.unpack_from("<I", body)

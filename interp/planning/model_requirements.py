@@ -81,7 +81,7 @@ def check_no_secrets(spec: JobSpec) -> None:
 
 
 def check_endpoints(spec: JobSpec, settings: Settings) -> None:
-    """Raise EndpointRefused for endpoints outside the settings, EndpointUnreachable for invalid base URLs."""
+    """Raise EndpointRefusedError for endpoints outside the settings, EndpointUnreachableError for invalid base URLs."""
     guard = settings.llm_guard()
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)

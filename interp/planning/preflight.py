@@ -66,9 +66,12 @@ class Preflight:
 def check(spec: JobSpec, roots: Roots | None = None, allowance: Allowance | None = None) -> Preflight:
     """Check a job by its files inside `roots`, within the limits of `allowance`.
 
-    By default the roots are this process's. Raises the one error that says why the job cannot work: PathRefused, NotRegularFile, ReadingTooLong,
-    FileMissing, SubjectError, HookPointUnknown, TokenizerMismatch, DictionaryError, DictionaryFormatUnknown, PickleRefused, WeightsNotFinite,
-    WidthMismatch, FeatureOutOfRange, CorpusError, CorpusEmpty, CorpusTooSmall, TextUndecodable.
+    By default the roots are this process's. Raises the one error that says why the job cannot work:
+
+    - PathRefusedError, NotRegularFileError, ReadingTooLongError, FileMissingError;
+    - SubjectError, HookPointUnknownError, TokenizerMismatchError;
+    - DictionaryError, DictionaryFormatUnknownError, PickleRefusedError, WeightsNotFiniteError, WidthMismatchError, FeatureOutOfRangeError;
+    - CorpusError, CorpusEmptyError, CorpusTooSmallError, TextUndecodableError.
     """
     with allowed_files.within(roots or allowed_files.current()), allowed_files.allowing(allowance):
         return _check(spec)
@@ -133,7 +136,7 @@ def _check(spec: JobSpec) -> Preflight:
 def _read_corpus(spec: CorpusSpec, listing: CorpusListing) -> CorpusIndex | None:
     """Return a small corpus, checked; check a few beginnings of a large one (None).
 
-    Raises CorpusEmpty, CorpusError, CorpusTooSmall, TextUndecodable.
+    Raises CorpusEmptyError, CorpusError, CorpusTooSmallError, TextUndecodableError.
     """
     if listing.complete and not listing.files:
         raise empty(spec)
@@ -181,7 +184,7 @@ def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) 
 
 
 def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:
-    """Return the half-open ranges of a job's features; raises FeatureOutOfRange."""
+    """Return the half-open ranges of a job's features; raises FeatureOutOfRangeError."""
     ranges = spec.feature_ranges() or [(0, n_features)]
     if ranges[-1][1] > n_features:
         raise FeatureOutOfRangeError(

@@ -18,7 +18,7 @@ SMALL = 1 << 26
 
 
 def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
-    """Read the tensors of weights files; raises FileMissing, DictionaryError and PickleRefused.
+    """Read the tensors of weights files; raises FileMissingError, DictionaryError and PickleRefusedError.
 
     There are none for a name of the Hub, or for files of torch before 1.6.
     """

@@ -22,9 +22,10 @@ class ResolvedUrl:
 
 
 def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
-    """Resolve the host; raises WebhookRefused, or OSError for a host without an address.
+    """Resolve the host; raises WebhookRefusedError, or OSError for a host without an address.
 
-    The call blocks for as long as the resolver does. WebhookRefused is for URLs that are invalid or not listed, and hosts with any forbidden address.
+    The call blocks for as long as the resolver does. WebhookRefusedError is for URLs that are invalid or not listed,
+    and for hosts with any forbidden address.
     """
     link, parsed, reach = _read(url, guard)
     found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)

@@ -57,7 +57,7 @@ class Roots:
         return real is not None and self.permit(real)
 
     def resolve(self, path: str | os.PathLike[str]) -> str:
-        """Return the path without links; raises PathRefused outside, FileNotFoundError for invalid names."""
+        """Return the path without links; raises PathRefusedError outside, FileNotFoundError for invalid names."""
         real = _resolved(path)
         if real is None:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
@@ -66,7 +66,7 @@ class Roots:
         return real
 
     def open_file(self, path: str | os.PathLike[str]) -> BufferedReader:
-        """Open a regular file without waiting; raises PathRefused, NotRegularFile and `open`'s OSError."""
+        """Open a regular file without waiting; raises PathRefusedError, NotRegularFileError and `open`'s OSError."""
         real = self.resolve(path)
         with self._parent(real) as (folder, name):
             # Checked first, since opening a device can have effects.
@@ -80,7 +80,7 @@ class Roots:
 
     @contextmanager
     def open_folder(self, path: str | os.PathLike[str]) -> Iterator[int]:
-        """Open a folder for `os.scandir` and `dir_fd`; raises PathRefused and OSError."""
+        """Open a folder for `os.scandir` and `dir_fd`; raises PathRefusedError and OSError."""
         with self._parent(self.resolve(path)) as (folder, name):
             found = os.open(name, _FOLDER | os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
         try:
@@ -89,7 +89,7 @@ class Roots:
             os.close(found)
 
     def status(self, path: str | os.PathLike[str]) -> os.stat_result:
-        """Return `os.stat`; raises PathRefused, and OSError for a missing path."""
+        """Return `os.stat`; raises PathRefusedError, and OSError for a missing path."""
         with self._parent(self.resolve(path)) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
@@ -125,7 +125,7 @@ class Allowance:
         self._until, self._left = time.monotonic() + self.seconds, self.nbytes
 
     def charge(self, nbytes: int) -> None:
-        """Count bytes that were read; raises ReadingTooLong."""
+        """Count bytes that were read; raises ReadingTooLongError."""
         self._left -= nbytes
         if self._left < 0 or time.monotonic() > self._until:
             raise ReadingTooLongError(
@@ -191,7 +191,7 @@ def open_file(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", "nothing"]:
-    """Return the kind of a path; raises PathRefused."""
+    """Return the kind of a path; raises PathRefusedError."""
     try:
         mode = current().status(path).st_mode
     except OSError:
@@ -200,7 +200,7 @@ def kind_of(path: str | os.PathLike[str]) -> Literal["file", "folder", "other", 
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a regular file exists; raises PathRefused, and NotRegularFile for pipes and devices."""
+    """Return whether a regular file exists; raises PathRefusedError, and NotRegularFileError for pipes and devices."""
     kind = kind_of(path)
     if kind == "other":
         raise not_regular(path)
@@ -208,12 +208,12 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Return whether a folder exists; raises PathRefused."""
+    """Return whether a folder exists; raises PathRefusedError."""
     return kind_of(path) == "folder"
 
 
 def names_in(folder: str | os.PathLike[str]) -> list[str]:
-    """Return sorted names in a model's folder; raises PathRefused, and InputError for too many."""
+    """Return sorted names in a model's folder; raises PathRefusedError, and InputError for too many."""
     try:
         with current().open_folder(folder) as descriptor, os.scandir(descriptor) as entries:
             names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
@@ -225,7 +225,7 @@ def names_in(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise PathRefused or NotRegularFile unless all entries are files and folders inside the roots."""
+    """Raise PathRefusedError or NotRegularFileError unless all entries are files and folders inside the roots."""
     for name in names_in(folder):
         if kind_of(folder / name) == "other":
             raise not_regular(folder / name)

@@ -53,7 +53,7 @@ _STEPS[[ord("]"), ord("}")]] = -1
 
 
 def read_json(path: Path, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """Read a JSON object; raises FileMissing, or `error` for invalid JSON and exceeded limits."""
+    """Read a JSON object; raises FileMissingError, or `error` for invalid JSON and exceeded limits."""
     try:
         with open_file(path) as handle:
             content = parse_json(handle.read(limits.nbytes + 1), limits)

@@ -92,7 +92,7 @@ class Processes:
         return cls(ResourceLimits.of(settings), settings.preflight_processes)
 
     def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
-        """Start a process; raises ChecksBusy when none may start within `seconds`."""
+        """Start a process; raises ChecksBusyError when none may start within `seconds`."""
         if not self._room.acquire(timeout=seconds):
             raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
@@ -126,7 +126,7 @@ class Pending(Generic[Found]):
         self._release()
 
     def wait(self, seconds: float) -> bool:
-        """Wait up to `seconds` for the process's end; raises FilesTakeTooMuch past the deadline."""
+        """Wait up to `seconds` for the process's end; raises FilesTakeTooMuchError past the deadline."""
         until = time.monotonic() + seconds
         while not self._has_ended(min(until, self._deadline) - time.monotonic()):
             if time.monotonic() >= self._deadline:
@@ -136,7 +136,7 @@ class Pending(Generic[Found]):
         return True
 
     def result(self) -> Found:
-        """Return the task's result, or raise the task's error or FilesTakeTooMuch."""
+        """Return the task's result, or raise the task's error or FilesTakeTooMuchError."""
         while not self.wait(self._limits.seconds):
             pass
         status = STATUS.unpack(self._status)[0] if len(self._status) == STATUS.size else None

@@ -60,7 +60,7 @@ BACKENDS = {"bridge": "interp.subject.bridge", "huggingface": "interp.subject.hu
 
 
 def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
-    """Open the subject; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing.
+    """Open the subject; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError.
 
     Where the Bridge reads a stream other than the model's own, the backend `huggingface` is used; `config["backend_reason"]` says why.
     """

@@ -59,7 +59,7 @@ class BridgeSubject(OpenedSubject):
 
 
 def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
-    """Open the model on its device; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing."""
+    """Open the model on its device; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError."""
     plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -109,7 +109,7 @@ def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]
 
 @torch.inference_mode()
 def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, reference: Ends | None) -> None:
-    """Raise StreamDiffers if the Bridge's stream is not the model's, or its identities fail."""
+    """Raise StreamDiffersError if the Bridge's stream is not the model's, or its identities fail."""
     sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
     seen = _record(bridge, plan, sites)
     pre, post = seen.get("hook_resid_pre"), seen.get("hook_resid_post")

@@ -65,7 +65,7 @@ def canonical(name: str) -> str:
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:
-    """Parse a hook point of a model; raises HookPointUnknown, which lists near names."""
+    """Parse a hook point of a model; raises HookPointUnknownError, which lists near names."""
     match = _BLOCK.fullmatch(canonical(name))
     if match:
         point = HookPoint(int(match[1]), match[2])

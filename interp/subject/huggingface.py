@@ -78,7 +78,7 @@ class HuggingFaceSubject(OpenedSubject):
 
 
 def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
-    """Open the model on its device; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing."""
+    """Open the model on its device; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError."""
     plan = SubjectPlan.of(spec, hook_point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -45,7 +45,7 @@ class SubjectPlan:
 
     @classmethod
     def of(cls, spec: SubjectSpec, hook_point: str) -> "SubjectPlan":
-        """Read config and tokenizer; raises SubjectError, HookPointUnknown, TokenizerMismatch and FileMissing."""
+        """Read config and tokenizer; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError."""
         config = read_config(spec)
         shape = ModelShape.from_config(config)
         point = hooks.parse(hook_point, shape)
@@ -111,7 +111,7 @@ def pick_device(asked: str) -> torch.device:
 
 
 def check_weights_exist(spec: SubjectSpec) -> None:
-    """Raise FileMissing for a folder without weights, and the errors of `check_folder`."""
+    """Raise FileMissingError for a folder without weights, and the errors of `check_folder`."""
     check_folder(spec)
     if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
         raise FileMissingError(
@@ -120,7 +120,7 @@ def check_weights_exist(spec: SubjectSpec) -> None:
 
 
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
-    """Raise WeightsNotFinite for NaN or infinity in the weights."""
+    """Raise WeightsNotFiniteError for NaN or infinity in the weights."""
     for name, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
             raise WeightsNotFiniteError(

@@ -34,7 +34,7 @@ class ConfigNames(Foreign):
 
 
 def is_folder(spec: SubjectSpec) -> bool:
-    """Return whether the subject is a local folder; raises FileMissing for a missing one."""
+    """Return whether the subject is a local folder; raises FileMissingError for a missing one."""
     if not looks_like_path(spec.model) and not allowed_files.current().permit_path(spec.model):
         return False
     kind = allowed_files.kind_of(spec.model)
@@ -57,7 +57,7 @@ def looks_like_path(model: str) -> bool:
 def check_folder(spec: SubjectSpec) -> None:
     """Check that no file of a folder refers to another one; libraries open it afterwards.
 
-    Raises PathRefused, NotRegularFile, and SubjectError for shards in another folder or an adapter of another model.
+    Raises PathRefusedError, NotRegularFileError, and SubjectError for shards in another folder or an adapter of another model.
     """
     if not is_folder(spec):
         # The libraries prefer a folder of the working directory to a name of the Hub.
@@ -81,7 +81,7 @@ def check_folder(spec: SubjectSpec) -> None:
 
 
 def subject_file(spec: SubjectSpec, name: str) -> Path:
-    """Return a file's path, fetched to the cache for the Hub; raises FileMissing."""
+    """Return a file's path, fetched to the cache for the Hub; raises FileMissingError."""
     if is_folder(spec):
         path = Path(spec.model) / name
         if allowed_files.is_file(path):
@@ -102,13 +102,13 @@ def read_config(spec: SubjectSpec) -> dict[str, Any]:
 
 
 def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
-    """Read one of the subject's JSON files; raises FileMissing, or `error` for invalid content."""
+    """Read one of the subject's JSON files; raises FileMissingError, or `error` for invalid content."""
     with _reading(spec):
         return read_json(subject_file(spec, name), error, limits)
 
 
 def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
-    """Read a file of the subject that was read as JSON before; raises FileMissing."""
+    """Read a file of the subject that was read as JSON before; raises FileMissingError."""
     with _reading(spec), allowed_files.open_file(subject_file(spec, name)) as handle:
         return handle.read(TOKENIZER.nbytes)
 

@@ -75,7 +75,7 @@ class SpecialTokens:
     known: dict[str, int]
 
     def bos_id(self, bos: str | None) -> int | None:
-        """Return the id of a BOS text or, without text, of the configs; raises TokenizerMismatch."""
+        """Return the id of a BOS text or, without text, of the configs; raises TokenizerMismatchError."""
         if bos in self.known:
             return self.known[bos]
         if not self.explicit:
@@ -90,7 +90,7 @@ class SpecialTokens:
 
 
 def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: TokenizerFile) -> SpecialTokens:
-    """Read the special tokens as AutoTokenizer does; raises TokenizerMismatch.
+    """Read the special tokens as AutoTokenizer does; raises TokenizerMismatchError.
 
     Sources: `file` (tokenizer.json), tokenizer_config.json, special_tokens_map.json, both configs, defaults of the class (GPT-2's files name no BOS).
     """
@@ -114,7 +114,7 @@ def special_tokens(spec: SubjectSpec, config: Mapping[str, Any], file: Tokenizer
 
 
 def check_bos(bos: int | None, shape: ModelShape) -> int | None:
-    """Return the BOS; raises TokenizerMismatch for one that the subject does not embed."""
+    """Return the BOS; raises TokenizerMismatchError for one that the subject does not embed."""
     if bos is not None and bos >= shape.vocabulary:
         raise TokenizerMismatchError(
             f"The BOS has id {bos}, the subject embeds {shape.vocabulary}.",

@@ -31,14 +31,14 @@ class TextEncoder:
     bos: int | None
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """Return ids uint32 of texts, never special tokens; raises TokenizerMismatch."""
+        """Return ids uint32 of texts, never special tokens; raises TokenizerMismatchError."""
         with guarded("The subject's tokenizer cannot encode the corpus."):
             encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(item.ids, dtype=np.uint32) for item in encoded]
 
 
 def open_encoder(spec: SubjectSpec, config: dict[str, Any], shape: ModelShape) -> TextEncoder:
-    """Open the tokenizer in the subject's files; raises FileMissing and TokenizerMismatch."""
+    """Open the tokenizer in the subject's files; raises FileMissingError and TokenizerMismatchError."""
     file = read_tokenizer(spec)
     check_fit(file, shape)
     backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
@@ -54,7 +54,7 @@ def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = Non
     """Return the first id of a subject's rows, by its files or (`library`) AutoTokenizer.
 
     AutoTokenizer loads torch. `file` saves reading tokenizer.json again, which takes seconds with a quarter of a million pieces.
-    Raises FileMissing, SubjectError, TokenizerMismatch.
+    Raises FileMissingError, SubjectError, TokenizerMismatchError.
     """
     config = read_config(spec)
     tokens = special_tokens(spec, config, file or read_tokenizer(spec))
@@ -63,12 +63,12 @@ def bos_of(spec: SubjectSpec, *, library: bool, file: TokenizerFile | None = Non
 
 
 def read_tokenizer(spec: SubjectSpec) -> TokenizerFile:
-    """Read tokenizer.json; raises FileMissing and TokenizerMismatch."""
+    """Read tokenizer.json; raises FileMissingError and TokenizerMismatchError."""
     return of_content(read_subject_json(spec, "tokenizer.json", TokenizerMismatchError, TOKENIZER), f"{spec.model}: tokenizer.json")
 
 
 def check_fit(file: TokenizerFile, shape: ModelShape) -> None:
-    """Raise TokenizerMismatch for a vocabulary, without added tokens, larger than the embedding."""
+    """Raise TokenizerMismatchError for a vocabulary, without added tokens, larger than the embedding."""
     largest = max((token for token, _ in file.pieces()), default=-1)
     if largest >= shape.vocabulary:
         raise TokenizerMismatchError(

@@ -74,7 +74,7 @@ class TokenizerFile(Foreign):
 
 
 def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
-    """Check the content of a tokenizer.json; raises TokenizerMismatch."""
+    """Check the content of a tokenizer.json; raises TokenizerMismatchError."""
     file = typed(TokenizerFile, content, source, TokenizerMismatchError, CURE)
     if file.model.vocab is None:
         raise TokenizerMismatchError(f"{source} holds no vocabulary.", cure=CURE)
@@ -82,7 +82,7 @@ def of_content(content: dict[str, Any], source: Path | str) -> TokenizerFile:
 
 
 def open_backend(content: bytes) -> Any:
-    """Open tokenizer.json by the library, without truncation and padding; raises TokenizerMismatch."""
+    """Open tokenizer.json by the library, without truncation and padding; raises TokenizerMismatchError."""
     from tokenizers import Tokenizer
 
     with guarded("The tokenizers library cannot open tokenizer.json."):
@@ -95,7 +95,7 @@ def open_backend(content: bytes) -> Any:
 
 @contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Turn errors and panics of the tokenizers library into TokenizerMismatch."""
+    """Turn errors and panics of the tokenizers library into TokenizerMismatchError."""
     try:
         with panics_as_errors():
             yield

@@ -173,7 +173,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
-    """A service that runs, with everything below `folder`. Raises ServerMissing where the machine has no PostgreSQL or no Redis."""
+    """A service that runs, with everything below `folder`. Raises ServerMissingError where the machine has no PostgreSQL or no Redis."""
     with ExitStack() as stack:
         made = {name: stack.enter_context(disk(folder / name, megabytes)) for name, megabytes in DISK_MEGABYTES.items()}
         disks = {name: one for name, one in made.items() if one is not None}

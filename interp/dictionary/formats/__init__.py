@@ -36,7 +36,7 @@ LONGEST_PART = 120
 
 
 def read(spec: DictionarySpec) -> StoredDictionary:
-    """Open a dictionary without weights; raises FileMissing, DictionaryFormatUnknown and DictionaryError."""
+    """Open a dictionary without weights; raises FileMissingError, DictionaryFormatUnknownError and DictionaryError."""
     source = Path(allowed_files.expand(spec.source))
     kind = allowed_files.kind_of(source)
     if kind == "other":
