@@ -21,7 +21,6 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
-from rich.console import Console
 from sqlalchemy import make_url
 
 from api.app import create_app
@@ -245,7 +244,7 @@ class Operator:
 @pytest.fixture
 def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Operator:
     monkeypatch.setattr(checks, "CHECKS", tuple(check for check in checks.CHECKS if check is not checks.models))
-    monkeypatch.setattr(console, "err", Console(stderr=True, highlight=False))
+    monkeypatch.setattr(console, "err", console.Terminal(stderr=True))
     return Operator(tmp_path / "home", monkeypatch, capsys)
 
 
@@ -253,7 +252,7 @@ each = partial(pytest.mark.parametrize, "arguments", ids=" ".join)
 
 
 @each([*READING, *WRITING, *ASKING])
-@pytest.mark.parametrize("name", ["GLOSSATOR_HOEM", "GLOSSATOR_DATABASE_ULR", "GLOSATOR_HOME", "GLOSSATOR_METRIC_PORT", "glossator_databse_url"])
+@pytest.mark.parametrize("name", ["GLOSSATOR_HOEM", "GLOSSATOR_DATABASE_ULR", "GLOSATOR_HOME", "GLOSSATOR_HEALT_PORT", "glossator_databse_url"])
 def test_a_misspelt_variable_is_named(operator: Operator, monkeypatch: pytest.MonkeyPatch, arguments: list[str], name: str) -> None:
     monkeypatch.setenv(name, "x")
     operator.is_told(arguments, f"{name.upper()} is no setting", "Did you mean GLOSSATOR_")
@@ -418,7 +417,7 @@ def test_a_server_that_is_not_there_is_told(operator: Operator, arguments: list[
 
 @each([*READING, *ASKING])
 def test_another_program_in_the_place_of_the_server_is_told(operator: Operator, stranger: str, arguments: list[str]) -> None:
-    operator.set(URL=stranger)
+    operator.set(API_URL=stranger)
     operator.is_told(arguments, stranger, "GLOSSATOR_API_URL")
 
 
