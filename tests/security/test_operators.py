@@ -337,7 +337,7 @@ def test_doctor_finds_a_home_that_is_no_folder(operator: Operator, kind: str) ->
 
 
 @each([["job", "list"], ["serve", "--port", "0"], ["worker", "llm"], ["db", "upgrade"], ["submit", "JOB"]])
-@pytest.mark.parametrize("variable", ["HOME", "ARTIFACTS"])
+@pytest.mark.parametrize("variable", ["HOME", "ARTIFACTS_URL"])
 @pytest.mark.parametrize("kind", ["~nosuchuser/home", "circle", "long"])
 def test_a_path_that_leads_nowhere_is_told(operator: Operator, arguments: list[str], variable: str, kind: str) -> None:
     circle = operator.home.parent / "circle"
@@ -411,7 +411,7 @@ def test_doctor_finds_a_dead_broker_and_those_who_read_do_not_need_it(operator: 
     "url", ["", "localhost:8420", "http://[::1/v1", "http://127.0.0.1:1", "ftp://127.0.0.1", "http://127.0.0.1:99999", f"http://{'x' * 70}"]
 )
 def test_a_server_that_is_not_there_is_told(operator: Operator, arguments: list[str], url: str) -> None:
-    operator.set(URL=url)
+    operator.set(API_URL=url)
     operator.is_told(arguments, "o server answers at")
 
 
