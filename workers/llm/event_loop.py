@@ -4,7 +4,6 @@ A loop per chunk with a client that outlives it ends in "Event loop is closed". 
 """
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import Future, wait
@@ -22,8 +21,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
-# The interpreter's thread switch interval: with the default of 5 ms, each step of a call waits that long for threads that compress or decode.
-SWITCH_SECONDS = 0.001
 
 _clients: dict[Settings, "LlmClient"] = {}
 _creating = threading.Lock()
@@ -87,7 +84,6 @@ def one_per_process(make: Callable[P, T]) -> Callable[P, T]:
 @one_per_process
 def the_loop() -> EventLoopThread:
     """Return the process's loop."""
-    sys.setswitchinterval(SWITCH_SECONDS)
     return EventLoopThread()
 
 
