@@ -297,6 +297,26 @@ def test_a_redirect_carries_neither_prompt_nor_key_elsewhere(status: str) -> Non
     asyncio.run(work())
 
 
+def test_what_the_sdk_reads_from_the_environment_is_sent_to_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "of-the-operator")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway: of-the-operator")
+
+    async def run() -> list[str]:
+        async with hostile(says(b'{"data": []}')) as at:
+            for key in ("", "sk-mine"):
+                endpoint = Endpoint(at.base_url, key)
+                await endpoint.post("/chat/completions", b"{}", 5.0)
+                await endpoint.models(5.0)
+                await endpoint.close()
+            return at.heads
+
+    heads = asyncio.run(run())
+    assert len(heads) == 4
+    assert not [head for head in heads if "of-the-operator" in head]
+    assert ["authorization: bearer sk-mine" in head.lower() for head in heads] == [False, False, True, True]
+
+
 def test_cookies_of_an_endpoint_are_not_sent_back() -> None:
     async def work() -> None:
         async with hostile(says(reply(), set_cookie="who=me; Path=/")) as at:

@@ -56,12 +56,15 @@ def _explain(
     explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
     with chunk_models(work) as models:
         return models.run(
-            [explainer.explain(ExplainerInput.of(item, vocabulary), desk_of(work, models, spec, item.feature, family.run_id)) for item in missing],
+            [
+                explainer.explain(ExplainerInput.of(item, vocabulary), explain_context(work, models, spec, item.feature, family.run_id))
+                for item in missing
+            ],
             tally,
         )
 
 
-def desk_of(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
+def explain_context(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
     """Return an explainer's context for one feature."""
     return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),

@@ -100,8 +100,8 @@ def features(
 
 def _table(found: list[dict[str, Any]]) -> tuple[list[TableColumn], list[list[Cell]]]:
     """Return columns and rows, without firing levels if all are 0."""
-    is_told = any(item["firing_level"] for item in found)
-    kept = [place for place, column in enumerate(LISTED) if is_told or column.name != LEVEL]
+    shows_level = any(item["firing_level"] for item in found)
+    kept = [place for place, column in enumerate(LISTED) if shows_level or column.name != LEVEL]
     return [LISTED[place] for place in kept], [[row[place] for place in kept] for row in map(_row, found)]
 
 

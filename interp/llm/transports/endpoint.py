@@ -30,8 +30,8 @@ MAX_MODELS, MAX_NAME = 5000, 255
 KEY_SHAPE = re.compile(r"\b(sk|pk|rk|gsk|hf|xai)[-_][A-Za-z0-9*_-]{6,}")
 MAX_MESSAGE = 1000
 SHOWN_ERRORS = 10
-# Set by the connection.
-OWN_HEADERS = ("host", "connection", "content-length", "accept-encoding")
+# Nothing else: the SDK also reads headers from the environment (OPENAI_CUSTOM_HEADERS), and would send them to every endpoint.
+SENT_HEADERS = frozenset({"accept", "content-type", "user-agent", "openai-organization", "openai-project"})
 FAILURES = (aiohttp.ClientError, httpx2.HTTPError, openai.OpenAIError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
 
 
@@ -204,11 +204,11 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, http: HttpConnection, has_key: bool) -> None:
         self._http = http
-        self._left_out = OWN_HEADERS if has_key else (*OWN_HEADERS, "authorization")  # the SDK requires a key, endpoints may not
+        self._sent = SENT_HEADERS | {"authorization"} if has_key else SENT_HEADERS  # the SDK requires a key, endpoints may not
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         caps, take_line = _LIMITS.get()
-        headers = {name: value for name, value in request.headers.items() if name not in self._left_out}
+        headers = {name: value for name, value in request.headers.items() if name in self._sent}
         response = await self._http.send(request.method, str(request.url), headers, await request.aread() or None, caps, take_line)
         return httpx2.Response(response.status, headers=dict(response.headers), content=response.body, request=request)
 
