@@ -28,7 +28,7 @@ class BridgeSubject(OpenedSubject):
         super().__init__(plan, bridge.original_model)
         self._bridge = bridge
         self._point = plan.point
-        self._hook = bridge.hook_dict[plan.point.name]
+        self._hook = bridge.hook_dict[plan.point.tensor]
 
     @torch.inference_mode()
     def activations(self, tokens: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class BridgeSubject(OpenedSubject):
         try:
             self._bridge(tokens.to(self.device), return_type=None)
         except HookReachedError as reached:
-            return as_rows(reached.activations)
+            return as_rows(reached.activations)[..., self._columns]
         finally:
             self._hook.remove_hooks("fwd")
         raise SubjectError(
@@ -53,7 +53,7 @@ class BridgeSubject(OpenedSubject):
             case "mlp.hook_post":
                 return matrix(block.mlp.out) @ directions
             case "attn.hook_z":
-                return matrix(block.attn.o) @ directions
+                return matrix(block.attn.o)[self._columns] @ directions
             case _:
                 return directions
 
@@ -79,7 +79,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     bridge.eval()
     check_finite(bridge.original_model, spec)
     known = bridge.hook_dict
-    if plan.point.name not in known:
+    if plan.point.tensor not in known:
         raise hooks.unknown(hook_point, [name for name in hooks.every_name(plan.shape) if name in known], plan.shape.layers)
     _check_stream(bridge, plan, reference)
     return BridgeSubject(plan, bridge)

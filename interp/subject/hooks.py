@@ -39,39 +39,69 @@ ABBREVIATIONS = {
     "mlp.hook_post": "neurons",
     "hook_mlp_out": "mlp",
 }
-_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+# Sites of one vector a head, with the number of heads; `[3]` after the name reads the fourth.
+HEADS: dict[str, Callable[[ModelShape], int]] = {"attn.hook_z": lambda shape: shape.heads}
+_BLOCK = re.compile(r"blocks\.(\d{1,9})\.([^\[]+)(?:\[(\d{1,9})\])?")
 
 
 @dataclass(frozen=True, slots=True)
 class HookPoint:
-    """A place in a model: a block's number and a site within it."""
+    """A place in a model: a block's number, a site within it, and perhaps one attention head."""
 
     layer: int
     site: str
+    head: int | None = None
+
+    @property
+    def tensor(self) -> str:
+        """Return TransformerLens' name of the tensor, with all its heads."""
+        return f"blocks.{self.layer}.{self.site}"
 
     @property
     def name(self) -> str:
-        return f"blocks.{self.layer}.{self.site}"
+        return self.tensor if self.head is None else f"{self.tensor}[{self.head}]"
+
+    @property
+    def abbreviation(self) -> str:
+        """Return the place as in a published dictionary's name: `8-res`, `5-att-h3`."""
+        head = "" if self.head is None else f"-h{self.head}"
+        return f"{self.layer}-{ABBREVIATIONS.get(self.site, self.site)}{head}"
 
     def d_in(self, shape: ModelShape) -> int:
         """Return the size of the activations; heads are concatenated."""
-        return SITES[self.site](shape)
+        whole = SITES[self.site](shape)
+        return whole if self.head is None else whole // HEADS[self.site](shape)
+
+    def columns(self, shape: ModelShape) -> slice:
+        """Return the axes of the tensor `[B, T, D]`, heads concatenated, that are read."""
+        width = self.d_in(shape)
+        return slice(None) if self.head is None else slice(self.head * width, (self.head + 1) * width)
+
+
+def split(name: str) -> HookPoint | None:
+    """Return the hook point of a name, of whatever model; None for other text."""
+    match = _BLOCK.fullmatch(name)
+    return HookPoint(int(match[1]), SAME_SITE.get(match[2], match[2]), int(match[3]) if match[3] else None) if match else None
 
 
 def canonical(name: str) -> str:
     """Return the canonical name of a hook point; other text is returned unchanged."""
-    match = _BLOCK.fullmatch(name)
-    return f"blocks.{int(match[1])}.{SAME_SITE.get(match[2], match[2])}" if match else name
+    point = split(name)
+    return point.name if point else name
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:
     """Parse a hook point of a model; raises HookPointUnknownError, which lists near names."""
-    match = _BLOCK.fullmatch(canonical(name))
-    if match:
-        point = HookPoint(int(match[1]), match[2])
-        if point.site in SITES and point.layer < shape.layers:
-            return point
-    raise unknown(name, every_name(shape), shape.layers)
+    point = split(name)
+    if point is None or point.site not in SITES or point.layer >= shape.layers:
+        raise unknown(name, every_name(shape), shape.layers)
+    if point.head is not None and point.head >= (heads := HEADS[point.site](shape) if point.site in HEADS else 0):
+        raise HookPointUnknownError(
+            f"{name!r} is no hook point of this subject.",
+            why=f"{point.tensor} has {heads} heads, counted from 0." if heads else f"{point.tensor} has no heads.",
+            cure=f"Use {point.tensor}" + (f", or a head up to {point.tensor}[{heads - 1}]." if heads else "."),
+        )
+    return point
 
 
 def every_name(shape: ModelShape) -> list[str]:

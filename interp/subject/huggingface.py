@@ -58,7 +58,7 @@ class HuggingFaceSubject(OpenedSubject):
         except HookReachedError as reached:
             # OPT's MLP flattens the rows.
             found = reached.activations
-            return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)
+            return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)[..., self._columns]
         finally:
             handle.remove()
         raise SubjectError(f"The forward pass never comes to {self.hook_point}.", cure="Try the backend `bridge`.")
@@ -72,7 +72,7 @@ class HuggingFaceSubject(OpenedSubject):
             case "mlp.hook_post":
                 return matrix(_need(block, MLP_OUT, "the MLP's output matrix")) @ directions
             case "attn.hook_z":
-                return matrix(_need(block, ATTENTION_OUT, "attention's output matrix")) @ directions
+                return matrix(_need(block, ATTENTION_OUT, "attention's output matrix"))[self._columns] @ directions
             case _:
                 return directions
 

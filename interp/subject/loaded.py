@@ -87,6 +87,7 @@ class OpenedSubject:
             "backend": plan.spec.backend,
         }
         self._encoder = plan.encoder
+        self._columns = plan.point.columns(plan.shape)
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         return self._encoder.encode_texts(texts)

@@ -40,12 +40,13 @@ class SubjectConfig(Foreign):
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a causal model: residual `d_model`, MLP `d_mlp`, all heads `d_heads`."""
+    """Sizes of a causal model: residual `d_model`, MLP `d_mlp`, all `heads` together `d_heads`."""
 
     architecture: str
     layers: int
     d_model: int
     d_mlp: int
+    heads: int
     d_heads: int
     vocabulary: int
     context: int
@@ -64,6 +65,7 @@ class ModelShape:
             layers=_size(sizes, LAYERS),
             d_model=d_model,
             d_mlp=_size(sizes, MLP, default=4 * d_model),
+            heads=heads,
             d_heads=heads * _size(sizes, HEAD, default=d_model // heads),
             vocabulary=_size(sizes, VOCABULARY),
             context=_size(sizes, CONTEXT),

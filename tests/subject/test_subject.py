@@ -128,6 +128,15 @@ def test_a_bfloat16_subject_gives_bfloat16(folder_of: Callable[[str], Path], bac
     torch.testing.assert_close(opened.output_directions(), subject(folder, "blocks.1.hook_resid_post").output_directions(), rtol=0.03, atol=0.03)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_head_reads_and_writes_its_part_of_all_heads(folder_of: Callable[[str], Path], backend: str) -> None:
+    every = subject(folder_of("gpt2"), "blocks.1.attn.hook_z", backend)
+    head = subject(folder_of("gpt2"), "blocks.1.attn.hook_z[1]", backend)
+    assert (head.hook_point, head.d_in) == ("blocks.1.attn.hook_z[1]", WIDTH // 2)
+    assert torch.equal(head.activations(tokens()), every.activations(tokens())[..., WIDTH // 2 :])
+    assert torch.equal(head.output_directions(), every.output_directions()[WIDTH // 2 :])
+
+
 def test_one_point_by_two_names(folder_of: Callable[[str], Path]) -> None:
     assert subject(folder_of("llama"), "blocks.1.hook_out").hook_point == "blocks.1.hook_resid_post"
 

@@ -13,7 +13,7 @@ from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, 
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
 from interp.security.allowed_files import file_digest
-from interp.subject.hooks import ABBREVIATIONS, canonical
+from interp.subject import hooks
 
 
 class Format(Protocol):
@@ -50,7 +50,7 @@ def read(spec: DictionarySpec) -> StoredDictionary:
     with as_dictionary_errors(source, spec.format):
         reading = _format(source, spec.format).read(source, spec)
         check_expansion(reading.tensors.values(), reading.header.files, source)
-    hook_point = canonical(spec.hook_point or reading.header.hook_point)
+    hook_point = hooks.canonical(spec.hook_point or reading.header.hook_point)
     if not hook_point:
         raise DictionaryError(
             f"{spec.source} does not say which hook point it reads.",
@@ -78,8 +78,8 @@ def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str |
     """Return `model@layer-set`: the user's name, or one from the files (or `model`)."""
     if spec.name:
         return spec.name
-    match = re.fullmatch(r"blocks\.(\d+)\.(.+)", header.hook_point)
-    place = f"{match[1]}-{ABBREVIATIONS.get(match[2], match[2])}" if match else header.hook_point
+    point = hooks.split(header.hook_point)
+    place = point.abbreviation if point else header.hook_point
     owner = header.model or model or Path(spec.source).absolute().name
     return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:LONGEST_PART] for part in (owner.rsplit("/", 1)[-1], place))
 
