@@ -46,7 +46,7 @@ _BLOCK = re.compile(r"blocks\.(\d{1,9})\.([^\[]+)(?:\[(\d{1,9})\])?")
 
 @dataclass(frozen=True, slots=True)
 class HookPoint:
-    """A place in a model: a block's number, a site within it, and perhaps one attention head."""
+    """A place in a model: block, site, and the head if one alone is read."""
 
     layer: int
     site: str
