@@ -12,11 +12,12 @@ from interp.collect.neighbours import nearest
 from interp.domain.evidence import Neighbour
 from interp.domain.score import Score
 from interp.domain.spec import CollectionSpec, ScorerSpec
+from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score import registry
 from interp.score.items.nulls import choose_nulls, twins_of
 from interp.score.items.sampling import sample
 from interp.score.items.test_set import TestSet
-from interp.score.scorers.binary_metrics import figures_of, null_figures
+from interp.score.scorers.binary_metrics import BalancedAccuracy
 
 Line = dict[str, Any]
 NULLS, WIDTH, LIKENESS = 20, 256, 0.6
@@ -52,9 +53,10 @@ def abstention(world: World, seeds: int, nulls: int = 2) -> Line:
             said = np.where(is_right, test_set.truth, ~test_set.truth)
             answered = np.ones_like(said)
             answered[0, is_hard] = False
-            own = float(figures_of(test_set, answered[:1], said[:1])[0][0])
-            lifts.append(own - null_figures(test_set, answered, said, own).values.mean())
-            unpaired.append(own - figures_of(test_set, answered[1:], said[1:])[0].mean())
+            measure = BalancedAccuracy(test_set, Verdicts(said, np.where(answered, AnswerStatus.ANSWERED, AnswerStatus.FAILED)))
+            own = measure.figure()
+            lifts.append(own.value - measure.null_figures(own, nulls).values.mean())
+            unpaired.append(own.value - measure.measured(slice(1, None), answered[1:]).values.mean())
     error = 1.96 * float(np.std(lifts)) / np.sqrt(len(lifts))
     return {
         "bench": "abstention",

@@ -1,18 +1,17 @@
-"""Define scorers, their input, and how a figure becomes a score."""
+"""Define scorers, their input and their figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts, FeatureEvidence, Split, Statistics
 from interp.domain.explanation import Explanation
-from interp.domain.score import ControlResult, Interval, Item, NullResult, Score
+from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.llm.base import Ability, Model
 from interp.stats.intervals import Bounds
 
@@ -128,38 +127,3 @@ class Figure:
     reason: str | None = None
     span: Bounds = SHARE
     error: float | None = None
-
-
-def score_of(
-    scorer: Scorer | LlmScorer,
-    item: ScorerInput,
-    figure: Figure,
-    verdicts: Verdicts,
-    *,
-    method: str,
-    null: NullResult | None,
-    metrics: dict[str, float | None],
-    items: tuple[Item, ...],
-    provenance: dict[str, Any],
-    controls: Sequence[ControlResult] = (),
-    reason: str | None = None,
-) -> Score:
-    """Return the tested explanation's score; `reason` replaces that of an undefined figure."""
-    counts = {status: int((verdicts.statuses[0] == status).sum()) for status in AnswerStatus}
-    return Score(
-        feature=item.feature,
-        explainer=item.explanation.explainer,
-        scorer=scorer.name,
-        metric=scorer.metric,
-        value=figure.value,
-        interval=None if figure.bounds is None else Interval(*figure.bounds, LEVEL, method),
-        reason=(reason or figure.reason) if figure.value is None else figure.reason,
-        answered=counts[AnswerStatus.ANSWERED],
-        failed=counts[AnswerStatus.FAILED],
-        abstained=counts[AnswerStatus.ABSTAINED],
-        null=null,
-        controls=tuple(controls),
-        metrics=metrics,
-        items=items,
-        provenance=provenance,
-    )

@@ -8,9 +8,9 @@ from interp.judge.verdicts import AnswerStatus, Verdicts
 from interp.score.base import Figure
 from interp.score.controls.comparison import NullFigures, compare_with_nulls
 from interp.score.items.test_set import TestSet
-from interp.score.scorers import binary_metrics
-from interp.score.scorers.simulation_metrics import null_figures, totals_of
-from interp.stats.agreement import pearson_of
+from interp.score.measure import Measure, Measured
+from interp.score.scorers.binary_metrics import BalancedAccuracy
+from interp.score.scorers.simulation_metrics import Correlation
 from interp.stats.intervals import cluster_degrees, least_degrees
 from tests.score.cat_feature import FULL, STATISTICS, contexts_of, item_of, score
 from tests.score.fake_model import FakeModel, verdicts
@@ -91,8 +91,16 @@ def test_degrees_of_freedom_are_those_of_the_side_with_fewer_effective_documents
 
 def test_figures_on_common_items_move_a_null_by_how_far_it_is_behind():
     """Own .9 on all it answered, .95 and .8 on what both answered: .05 behind, so the null stands at .85; the second answered the same items."""
-    own = Figure(0.9, replicates=np.zeros(1))
-    found = NullFigures.of(own, np.array([0.95, 0.9]), np.zeros((1, 2)), np.array([0.9, 0.3]), np.zeros((1, 2)), None)
+
+    class Scripted(Measure):
+        verdicts = Verdicts(np.zeros((3, 2)), np.array([[0, 0], [0, 1], [0, 0]], dtype=np.uint8))
+
+        def measured(self, places, use):
+            assert use.tolist() == [[True, False], [True, True]]
+            values = np.array([0.9, 0.3] if isinstance(places, slice) else [0.95, 0.9])
+            return Measured(values, np.zeros((1, 2)), np.zeros((1, 2)))
+
+    found = Scripted().null_figures(Figure(0.9, replicates=np.zeros(1)), 2)
     assert found.values.tolist() == [pytest.approx(0.85), 0.3]
 
 
@@ -131,9 +139,10 @@ def test_a_simulation_without_answers_on_hard_windows_gains_no_lift():
         outcomes = np.zeros((3, len(questions)), dtype=np.uint8)
         outcomes[0, is_hard] = AnswerStatus.FAILED
         answers = Verdicts(values, outcomes)
-        figures = pearson_of(totals_of(questions, answers, content).sum(axis=0))
-        own.append(figures[0] - null_figures(questions, answers, content, float(figures[0])).values.mean())
-        apart.append(figures[0] - figures[1:].mean())
+        measure = Correlation(questions, answers, content)
+        figures = [measure.figure(place) for place in range(3)]
+        own.append(figures[0].value - measure.null_figures(figures[0], 2).values.mean())
+        apart.append(figures[0].value - np.mean([figure.value for figure in figures[1:]]))
     assert abs(np.mean(own)) < 0.02
     assert np.mean(apart) > 0.2
 
@@ -148,6 +157,7 @@ def test_a_selection_that_fails_on_calls_gains_no_lift():
         said = np.where(is_hard, random.random((3, len(test_set))) < 0.5, test_set.truth)
         answered = np.ones_like(said)
         answered[0, is_hard] = False
-        own = float(binary_metrics.figures_of(test_set, answered[:1], said[:1])[0][0])
-        lifts.append(own - binary_metrics.null_figures(test_set, answered, said, own).values.mean())
+        measure = BalancedAccuracy(test_set, Verdicts(said, np.where(answered, AnswerStatus.ANSWERED, AnswerStatus.FAILED)))
+        own = measure.figure()
+        lifts.append(own.value - measure.null_figures(own, 2).values.mean())
     assert abs(np.mean(lifts)) < 0.01

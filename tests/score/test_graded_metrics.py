@@ -15,7 +15,7 @@ from interp.llm.prompt_text import plain
 from interp.score import registry
 from interp.score.base import ScoreContext
 from interp.score.items.test_set import TestSet
-from interp.score.scorers.graded_metrics import best_threshold, crossfitted, figure_of, grades_of, null_of
+from interp.score.scorers.graded_metrics import RocArea, best_threshold, crossfitted, grades_of
 from interp.score.scorers.surprisal import tail_of
 from tests.score.cat_feature import FULL, STATISTICS, VOCABULARY, WORDS, contexts_of, item_of
 from tests.score.fake_model import FakeModel
@@ -230,8 +230,8 @@ def test_swapped_explanations_are_significant_no_more_often_than_promised():
     item = item_of(nulls=tuple(map(str, range(20))))
     p_values = []
     for _ in range(300):
-        grades = grades_of(random.normal(size=(21, len(test_set))), [None] * len(test_set))
-        p_values.append(null_of(test_set, grades, figure_of(test_set, grades), item).p_value)
+        measure = RocArea(test_set, grades_of(random.normal(size=(21, len(test_set))), [None] * len(test_set)))
+        p_values.append(measure.null_of(measure.figure(), item).p_value)
     assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
 

@@ -1,6 +1,6 @@
 """Compare a figure with its nulls and controls on the same items."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from interp.domain.explanation import Explanation
 from interp.domain.score import ControlResult, Interval, NullResult
 from interp.score.base import LEVEL, Figure
-from interp.score.controls.tested import TestedExplanation
 from interp.stats.correlation import influence_degrees
 from interp.stats.intervals import jackknife_variance, mover_difference, within
 from interp.stats.nulls import exceedance, mean_bounds
@@ -43,33 +42,6 @@ class NullFigures:
     replicates: Floats
     differences: Floats | None
     degrees: float | None = None
-
-    @classmethod
-    def of(
-        cls,
-        own: Figure,
-        own_both: Floats,
-        own_both_replicates: Floats,
-        nulls: Floats,
-        replicates: Floats,
-        differences: Floats | None,
-        *,
-        degrees: float | None = None,
-    ) -> "NullFigures":
-        """Combine figures on common answered items: `own_both` and `nulls` [R], replicates [m, R].
-
-        An item without an answer of one explanation says nothing about the other. So a null counts by its difference on common items.
-        """
-        if own.value is None:
-            return cls(nulls, replicates, differences, degrees)
-        moved = _moved(np.float64(own.value), own_both, nulls), _moved(own.replicates[:, None], own_both_replicates, replicates)
-        return cls(*moved, differences, degrees)
-
-
-def _moved(own: Floats | np.float64, own_both: Floats, nulls: Floats) -> Floats:
-    # An unmoved figure stays the same to the bit, since ties are counted.
-    moved: Floats = np.where(own == own_both, nulls, own - (own_both - nulls))
-    return moved
 
 
 def compare_with_nulls(own: Figure, nulls: NullFigures, borrowed: Sequence[Explanation]) -> NullResult:
@@ -146,24 +118,6 @@ def _correlation(one: Floats, other: Floats) -> float:
     if both.shape[1] < 2 or np.isnan(both).any() or (both.std(axis=1) < 1e-12).any():
         return 0.0
     return float(np.corrcoef(one, other)[0, 1])
-
-
-def compare_with_controls(
-    tested: Sequence[TestedExplanation],
-    answered: Mask,
-    figure: Callable[[int, Mask], Figure],
-    details: Callable[[Mask], dict[str, Any]] = lambda both: {"items": int(both.sum())},
-) -> list[ControlResult]:
-    """Return `empty` and `baseline`, where asked, on the items that both explanations answered.
-
-    `answered` is bool [E, N]. `figure` takes the place of an explanation and a mask [N] of items.
-    """
-    found = []
-    for place, one in enumerate(tested):
-        if one.part in ("empty", "baseline"):
-            both = answered[0] & answered[place]
-            found.append(compare_with_control(one.part, figure(0, both), figure(place, both), details(both)))
-    return found
 
 
 def compare_with_control(name: str, own: Figure, control: Figure, details: dict[str, Any]) -> ControlResult:

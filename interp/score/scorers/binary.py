@@ -12,8 +12,7 @@ from interp.judge.verdicts import Verdict, Verdicts
 from interp.judge.yes_no import Question, Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
-from interp.score.base import LlmScorer, ScoreContext, ScorerInput, score_of
-from interp.score.controls.comparison import compare_with_controls
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.score.controls.gold import ask_gold, gold_of
 from interp.score.controls.tested import (
     NO_BASELINE,
@@ -27,8 +26,8 @@ from interp.score.controls.tested import (
 )
 from interp.score.items.sampling import counts_of, seed_of
 from interp.score.items.test_set import Rows, TestSet
-from interp.score.scorers.binary_metrics import METHOD, figure_of, items_of, metrics_of, null_of, why_undefined
-from interp.score.scorers.sequential import METHOD as ANYTIME
+from interp.score.measure import items_of, score_of
+from interp.score.scorers.binary_metrics import BalancedAccuracy, metrics_of, why_undefined
 from interp.score.scorers.sequential import SequentialVerdicts, ask_in_rounds
 
 # Maximum numbers for sequential stopping: about as many as collection keeps.
@@ -60,24 +59,16 @@ class JudgedBinary(LlmScorer):
         asked = await self._ask(judge, everything, windows, tested, seed)
         repeated = await self._repeat(judge, tested[0], [windows[row] for row in asked.rows], asked.verdicts[0], item, context, seed)
         test_set, verdicts, bounds = everything.select(asked.rows), Verdicts.of(asked.verdicts, tested[0].failure), asked.bounds
-        own = figure_of(test_set, verdicts, bounds=bounds)
-        controls = compare_with_controls(
-            tested,
-            verdicts.answered,
-            lambda place, both: figure_of(test_set, verdicts, place, both, None if place else bounds),
-            lambda both: {"compared": int(both.sum()), "asked": len(test_set)},
-        )
+        measure = BalancedAccuracy(test_set, verdicts, bounds)
+        controls = measure.controls_of(tested, lambda both: {"compared": int(both.sum()), "asked": len(test_set)})
         if "baseline" in context.controls and item.baseline is None:
             controls.append(ControlResult("baseline", None, reason=NO_BASELINE))
         provenance = {"per_prompt": self.spec.per_prompt, "items": asked.provenance(len(everything), self.spec), **self.options}
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD if bounds is None else ANYTIME,
+            measure,
             reason=why_undefined(test_set, verdicts),
-            null=null_of(test_set, verdicts, own, item, bounds is None),
             controls=(*controls, *repeated),
             metrics=metrics_of(test_set, verdicts),
             items=items_of(test_set, verdicts),

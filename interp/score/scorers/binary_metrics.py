@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import ACTIVE_KINDS
-from interp.domain.score import Item, NullResult
+from interp.domain.score import NullResult
 from interp.judge.verdicts import Verdicts
 from interp.score.base import LEVEL, Figure, ScorerInput
-from interp.score.controls.comparison import NullFigures, compare_with_nulls
 from interp.score.controls.min_windows import with_enough
 from interp.score.items.test_set import TestSet
+from interp.score.measure import Measure, Measured, Places
+from interp.score.scorers.sequential import METHOD as ANYTIME
 from interp.stats.agreement import Confusion, f1_of, precision_at_rate
 from interp.stats.intervals import Bounds, clustered_proportion, least_degrees, leave_one_out, mover_mean, weighted_proportion
 from interp.stats.ranking import auprc, auroc, auroc_bounds
@@ -23,26 +24,50 @@ FIRING = frozenset(kind.name.lower() for kind in ACTIVE_KINDS)
 NO_PRECISION: dict[str, float | None] = {"precision_at_rate": None, "precision_at_rate_low": None, "f1_at_rate": None}
 
 
-def figure_of(test_set: TestSet, verdicts: Verdicts, place: int = 0, among: Mask | None = None, bounds: Bounds | None = None) -> Figure:
-    """Return the balanced accuracy of one explanation over its answered windows in `among` [N].
+class WindowMeasure(Measure):
+    """A measure of firing against silent windows; without enough of both, nulls say nothing."""
 
-    `bounds` is the interval, where it was computed while asking.
-    """
-    answered, said = verdicts.answered[place], verdicts.values[place]
-    answered = answered if among is None else answered & among
-    figures, replicates = figures_of(test_set, answered[None], said[None])
-    if np.isnan(figures[0]):
-        return Figure(None, None, replicates[:, 0], "One of the two rates has no answered items.")
-    return Figure(float(figures[0]), bounds or bounds_of(test_set, answered, said), replicates[:, 0])
+    def __init__(self, test_set: TestSet, verdicts: Verdicts) -> None:
+        self.test_set = test_set
+        self.verdicts = verdicts
+
+    def degrees(self) -> float:
+        """Return those of the side with fewer effective documents."""
+        test_set, answered = self.test_set, self.verdicts.answered[0]
+        firing, silent = (np.bincount(test_set.clusters[side & answered]) for side in (test_set.positive, test_set.negative))
+        return least_degrees(firing, silent)
+
+    def null_of(self, own: Figure, item: ScorerInput) -> NullResult | None:
+        answered = self.verdicts.answered[0]
+        counts = (int((side & answered).sum()) for side in (self.test_set.positive, self.test_set.negative))
+        return with_enough(super().null_of(own, item), *counts)
 
 
-def null_of(test_set: TestSet, verdicts: Verdicts, own: Figure, item: ScorerInput, is_fixed: bool = True) -> NullResult | None:
-    """Return the own figure's comparison with the nulls, which follow it in `verdicts`."""
-    if not item.nulls:
-        return None
-    answered, said = verdicts.answered[: 1 + len(item.nulls)], verdicts.values[: 1 + len(item.nulls)]
-    null = compare_with_nulls(own, null_figures(test_set, answered, said, own.value, is_fixed), item.nulls)
-    return with_enough(null, *answered_of(test_set, answered[0]))
+class BalancedAccuracy(WindowMeasure):
+    """The mean of recall and specificity; `bounds` is the own interval, where it was computed while asking."""
+
+    def __init__(self, test_set: TestSet, verdicts: Verdicts, bounds: Bounds | None = None) -> None:
+        super().__init__(test_set, verdicts)
+        self.bounds = bounds
+        self.is_fixed = bounds is None
+        self.method = METHOD if bounds is None else ANYTIME
+
+    def figure(self, place: int = 0, among: Mask | None = None) -> Figure:
+        answered, said = self.verdicts.answered[place], self.verdicts.values[place]
+        answered = answered if among is None else answered & among
+        found = self.measured(slice(place, place + 1), answered[None])
+        if np.isnan(found.values[0]):
+            return Figure(None, None, found.replicates[:, 0], "One of the two rates has no answered items.")
+        bounds = self.bounds if place == 0 else None
+        return Figure(float(found.values[0]), bounds or bounds_of(self.test_set, answered, said), found.replicates[:, 0])
+
+    def measured(self, places: Places, use: Mask) -> Measured:
+        said = self.verdicts.values[places]
+        firing, silent = self.test_set.positive & use, self.test_set.negative & use
+        counts = np.stack([firing & said, firing, silent & ~said, silent], axis=-1).astype(np.float64)
+        totals = np.einsum("nm,ens->mes", self.test_set.membership(), counts)
+        whole = totals.sum(axis=0)
+        return Measured(_balanced(whole, whole), leave_one_out(totals, lambda left: _balanced(left, left)), _balanced(totals, whole))
 
 
 def why_undefined(test_set: TestSet, verdicts: Verdicts) -> str:
@@ -56,11 +81,6 @@ def why_undefined(test_set: TestSet, verdicts: Verdicts) -> str:
     return why if answered.any() or first is None else f"{why} The first failure: {first}"
 
 
-def answered_of(test_set: TestSet, answered: Mask) -> tuple[int, int]:
-    """Count the firing and the silent windows in the mask `answered` [N]."""
-    return int((test_set.positive & answered).sum()), int((test_set.negative & answered).sum())
-
-
 def bounds_of(test_set: TestSet, answered: Mask, said: Mask) -> Bounds:
     """Return the 95% interval: Wilson's at the effective size per rate, joined by MOVER."""
     firing, silent = test_set.positive & answered, test_set.negative & answered
@@ -69,49 +89,11 @@ def bounds_of(test_set: TestSet, answered: Mask, said: Mask) -> Bounds:
     return mover_mean(float(said[firing].mean()), recall, 1 - float(said[silent].mean()), specificity)
 
 
-def figures_of(test_set: TestSet, answered: Mask, said: Mask) -> tuple[Floats, Floats]:
-    """Return balanced accuracies, float64 [E], and replicates without each document, [m, E].
-
-    `answered` and `said` are bool [E, N]. Undefined figures are NaN.
-    """
-    firing, silent = test_set.positive & answered, test_set.negative & answered
-    counts = np.stack([firing & said, firing, silent & ~said, silent], axis=-1).astype(np.float64)
-    totals = np.einsum("nm,ens->mes", test_set.membership(), counts)
-    return _balanced(totals.sum(axis=0)), leave_one_out(totals, _balanced)
-
-
-def _balanced(totals: Floats) -> Floats:
-    """Return balanced accuracies [...] from hits and items of both sides [..., 4]."""
+def _balanced(hits: Floats, items: Floats) -> Floats:
+    """Return balanced accuracies [...] from the hits and the items of both sides [..., 4]."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        figures: Floats = (totals[..., 0] / totals[..., 1] + totals[..., 2] / totals[..., 3]) / 2
+        figures: Floats = (hits[..., 0] / items[..., 1] + hits[..., 2] / items[..., 3]) / 2
     return figures
-
-
-def null_figures(test_set: TestSet, answered: Mask, said: Mask, own: float | None, is_fixed: bool = True) -> NullFigures:
-    """Return the figures of the nulls beside the own one, `own`.
-
-    Row 0 of `answered` and `said` [1 + R, N] is the own one. `is_fixed`: the number of windows was fixed before asking, so a paired test is valid.
-    """
-    both = answered[:1] & answered[1:]
-    nulls, replicates = figures_of(test_set, both, said[1:])
-    own_both, own_both_replicates = figures_of(test_set, both, np.broadcast_to(said[:1], both.shape))
-    _, own_replicates = figures_of(test_set, answered[:1], said[:1])
-    firing, silent = (np.bincount(test_set.clusters[side & answered[0]]) for side in (test_set.positive, test_set.negative))
-    differences = _differences(test_set, both, said) if is_fixed else None
-    figure = Figure(own, replicates=own_replicates[:, 0])
-    return NullFigures.of(figure, own_both, own_both_replicates, nulls, replicates, differences, degrees=least_degrees(firing, silent))
-
-
-def _differences(test_set: TestSet, both: Mask, said: Mask) -> Floats:
-    """Return each document's part of the difference of figures, float64 [m, R]; NaN where undefined."""
-    parts = []
-    better = said[0].astype(np.float64) - said[1:]
-    for side, sign in ((test_set.positive, 1.0), (test_set.negative, -1.0)):
-        use = both & side
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts.append(sign * np.where(use, better, 0.0) / use.sum(axis=1, keepdims=True) / 2)
-    found: Floats = test_set.membership().T @ (parts[0] + parts[1]).T
-    return found
 
 
 def metrics_of(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]:
@@ -205,19 +187,3 @@ def _areas(test_set: TestSet, odds: Floats, use: Mask) -> dict[str, float | None
         return {"auc": None, "auc_low": None, "auc_high": None, "auprc": None}
     low, high = auroc_bounds(odds, truth, test_set.clusters[use], LEVEL) or (None, None)
     return {"auc": auroc(odds, truth), "auc_low": low, "auc_high": high, "auprc": auprc(odds, truth)}
-
-
-def items_of(test_set: TestSet, verdicts: Verdicts) -> tuple[Item, ...]:
-    """Return one item per window, with the answer for the tested explanation."""
-    answered, said, truths = verdicts.answered[0].tolist(), verdicts.values[0].tolist(), test_set.truth.tolist()
-    return tuple(
-        Item(
-            context=context,
-            kind=test_set.kinds[row],
-            truth=float(truths[row]),
-            prediction=float(said[row]) if answered[row] else None,
-            failure=verdicts.failure(row),
-            detail=verdicts.details[row] if verdicts.details else None,
-        )
-        for row, context in enumerate(test_set.contexts.identities())
-    )

@@ -1,22 +1,22 @@
 """Score by choices among K options, for `discrimination` and `intruder`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.score import ControlResult, Item, NullResult, Score
+from interp.domain.score import ControlResult, Item, Score
 from interp.judge.choice import ChoiceQuestion, Kind, choose
 from interp.judge.prompts import template
 from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import Verdict, Verdicts
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
-from interp.score.base import LEVEL, Figure, LlmScorer, ScoreContext, ScorerInput, score_of
-from interp.score.controls.comparison import NullFigures, compare_with_controls, compare_with_nulls
+from interp.score.base import LEVEL, Figure, LlmScorer, ScoreContext, ScorerInput
 from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, tested_of
 from interp.score.items.sampling import seed_of
+from interp.score.measure import Measure, Measured, Places, score_of
 from interp.stats.agreement import bits_of, cohens_kappa
 from interp.stats.intervals import clustered_proportion
 
@@ -57,20 +57,13 @@ class JudgedChoice(LlmScorer):
             choices, repeated = [[Verdict.failed(failure)] * len(questions)] * len(tested), []
         verdicts = _verdicts(questions, choices)
         options = questions[0].options if questions else 0
-        own = self._figure(verdicts, options)
+        measure = ShareOfRight(verdicts, lambda accuracy: self.figures(accuracy, options))
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD,
+            measure,
             reason=failure or none or verdicts.first_failure(),
-            null=self._null(item, verdicts, own, options),
-            controls=(
-                *compare_with_controls(tested, verdicts.answered, lambda place, both: self._figure(verdicts, options, place, both)),
-                *repeated,
-                *self.not_made(item, context),
-            ),
+            controls=(*measure.controls_of(tested), *repeated, *self.not_made(item, context)),
             metrics=_metrics(verdicts, choices[0], options),
             items=tuple(_item(question, choice) for question, choice in zip(questions, choices[0], strict=True)),
             provenance=provenance_of(self, item, context, judge, template(self.kind).title)
@@ -91,32 +84,33 @@ class JudgedChoice(LlmScorer):
         second = await gather_all(self._ask(other, own, questions[:count], int(name == "repeat")) for name, other in judges.items())
         return [_agreement(name, first[:count], other, judges[name].name) for name, other in zip(judges, second, strict=True)]
 
-    def _figure(self, verdicts: Verdicts, options: int, place: int = 0, among: Mask | None = None) -> Figure:
-        """Return one explanation's figure on answered questions; a replicate leaves out one question."""
-        right, answered = verdicts.values[place], verdicts.answered[place] if among is None else among
-        count = int(answered.sum())
-        if not count:
-            return Figure(None, None, np.full(len(right), np.nan), "No round was answered.")
-        hits = (right & answered).astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            replicates = self.figures((hits.sum() - hits) / (count - answered), options)
-        value = float(self.figures(np.array(hits.sum() / count), options))
-        low, high = clustered_proportion(right[answered], np.arange(count, dtype=np.intp), LEVEL)
-        ends, span = self.figures(np.array([low, high]), options).tolist(), self.figures(np.array([0.0, 1.0]), options).tolist()
-        return Figure(value, (ends[0], ends[1]), replicates, span=(span[0], span[1]))
 
-    def _null(self, item: ScorerInput, verdicts: Verdicts, own: Figure, options: int) -> NullResult | None:
-        right, answered, found = verdicts.values, verdicts.answered, []
-        if len(right) == 1 or not item.nulls:
-            return None
-        for place in range(1, 1 + len(item.nulls)):
-            both = answered[0] & answered[place]
-            ours, theirs = self._figure(verdicts, options, 0, both), self._figure(verdicts, options, place, both)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                parts = np.where(both, right[0].astype(np.float64) - right[place], 0.0) / both.sum()
-            found.append((_or_nan(ours.value), ours.replicates, _or_nan(theirs.value), theirs.replicates, parts))
-        columns = [np.stack(column, axis=-1) for column in zip(*found, strict=True)]
-        return compare_with_nulls(own, NullFigures.of(own, *columns, degrees=max(int(answered[0].sum()) - 1, 1)), item.nulls)
+class ShareOfRight(Measure):
+    """A value of the share of right answers; each question counts as a document."""
+
+    method = METHOD
+
+    def __init__(self, verdicts: Verdicts, figures: Callable[[Floats], Floats]) -> None:
+        self.verdicts = verdicts
+        self.figures = figures
+
+    def figure(self, place: int = 0, among: Mask | None = None) -> Figure:
+        right, answered = self.verdicts.values[place], self.verdicts.answered[place] if among is None else among
+        found = self.measured(slice(place, place + 1), answered[None])
+        if not answered.any():
+            return Figure(None, None, found.replicates[:, 0], "No round was answered.")
+        bounds = clustered_proportion(right[answered], np.arange(np.count_nonzero(answered), dtype=np.intp), LEVEL)
+        ends, span = self.figures(np.array(bounds)).tolist(), self.figures(np.array([0.0, 1.0])).tolist()
+        return Figure(float(found.values[0]), (ends[0], ends[1]), found.replicates[:, 0], span=(span[0], span[1]))
+
+    def measured(self, places: Places, use: Mask) -> Measured:
+        hits = (self.verdicts.values[places] & use).astype(np.float64)
+        right, count = hits.sum(axis=1, keepdims=True), use.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Measured(self.figures(right / count)[:, 0], self.figures((right - hits) / (count - use)).T, (hits / count).T)
+
+    def degrees(self) -> float:
+        return max(int(self.verdicts.answered[0].sum()) - 1, 1)
 
 
 def _verdicts(questions: Sequence[ChoiceQuestion], choices: Sequence[Sequence[Verdict[int]]]) -> Verdicts:
@@ -140,10 +134,6 @@ def _metrics(verdicts: Verdicts, choices: Sequence[Verdict[int]], options: int) 
         "bits": float(bits_of(right.mean(), options)) if len(right) else None,
         "bits_given": float(np.mean(given)) if given and len(given) == len(probabilities) else None,
     }
-
-
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def taken(items: Sequence[Any], count: int, place: int) -> list[Any]:

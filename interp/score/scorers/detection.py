@@ -6,13 +6,14 @@ from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.llm.prompt_text import plain_after_left
-from interp.score.base import LEVEL, ScoreContext, ScorerInput, score_of
+from interp.score.base import LEVEL, ScoreContext, ScorerInput
 from interp.score.executable_judge import ExecutableJudge
 from interp.score.items.pool import label_figures
 from interp.score.items.sampling import sample
 from interp.score.items.test_set import TestSet
+from interp.score.measure import items_of, score_of
 from interp.score.scorers.binary import JudgedBinary
-from interp.score.scorers.binary_metrics import METHOD, figure_of, items_of, metrics_of, null_of, why_undefined
+from interp.score.scorers.binary_metrics import BalancedAccuracy, metrics_of, why_undefined
 
 
 class Detection:
@@ -36,18 +37,15 @@ class Detection:
     def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
         test_set = TestSet.of(item.contexts, item.statistics)
         verdicts = self.judge.detect((item.explanation, *item.nulls), test_set.contexts, vocabulary)
-        own, metrics = figure_of(test_set, verdicts), metrics_of(test_set, verdicts)
+        metrics = metrics_of(test_set, verdicts)
         if item.pool is not None and item.explanation.rule is not None and test_set.rate is not None:
             said = self.judge.detect((item.explanation,), item.pool, vocabulary).values[0]
             metrics |= label_figures(said, item.pool.documents, test_set.rate, metrics["recall_uniform"], LEVEL)
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD,
+            BalancedAccuracy(test_set, verdicts),
             reason=why_undefined(test_set, verdicts),
-            null=null_of(test_set, verdicts, own, item),
             metrics=metrics,
             items=items_of(test_set, verdicts),
             provenance={

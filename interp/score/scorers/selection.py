@@ -14,12 +14,12 @@ from interp.judge.verdicts import Verdict, Verdicts
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain_after_left
-from interp.score.base import LlmScorer, ScoreContext, ScorerInput, score_of
-from interp.score.controls.comparison import compare_with_controls
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.score.controls.tested import TestedExplanation, agreement, not_made, provenance_of, repeat_judges, tested_of
 from interp.score.items.sampling import seed_of
 from interp.score.items.test_set import Rows, TestSet
-from interp.score.scorers.binary_metrics import METHOD, NO_PRECISION, figure_of, items_of, metrics_of, null_of, precision_of, why_undefined
+from interp.score.measure import items_of, score_of
+from interp.score.scorers.binary_metrics import NO_PRECISION, BalancedAccuracy, metrics_of, precision_of, why_undefined
 
 # The windows of a call: top ones, other ones of the activation-weighted sample, and silent ones.
 TOP, WEIGHTED, SILENT = 2, 2, 10
@@ -52,18 +52,14 @@ class Selection(LlmScorer):
             [_ask(one.bound(judge), one, texts) for one in tested] + [_ask(other, tested[0], texts[: WINDOWS * few], 1) for other in judges.values()]
         )
         verdicts = Verdicts.of(answers[: len(tested)])
-        own = figure_of(test_set, verdicts)
-        compared = compare_with_controls(tested, verdicts.answered, lambda place, both: figure_of(test_set, verdicts, place, both))
+        measure = BalancedAccuracy(test_set, verdicts)
         repeated = [agreement(name, answers[0][: len(again)], again) for name, again in zip(judges, answers[len(tested) :], strict=True)]
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD,
+            measure,
             reason=why_undefined(test_set, verdicts) if calls else TOO_FEW,
-            null=null_of(test_set, verdicts, own, item),
-            controls=(*compared, *repeated, *not_made(item, context)),
+            controls=(*measure.controls_of(tested), *repeated, *not_made(item, context)),
             metrics=metrics_of(test_set, verdicts) | _accuracy(test_set, verdicts) | _at_true_rate(test_set, verdicts),
             items=items_of(test_set, verdicts),
             provenance=provenance_of(self, item, context, judge, template("select").title),

@@ -14,15 +14,15 @@ from interp.judge.token_levels import HIGHEST, Tokens, simulate, template_of, to
 from interp.judge.verdicts import AnswerStatus, Verdict, Verdicts
 from interp.llm.base import Ability, Model
 from interp.llm.gather import gather_all
-from interp.score.base import LlmScorer, ScoreContext, ScorerInput, score_of
-from interp.score.controls.comparison import compare_with_controls
+from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, share_of_both, tested_of
 from interp.score.executable_judge import ExecutableJudge
 from interp.score.items.sampling import counts_of, sample, seed_of
-from interp.score.items.test_set import Mask, Rows, TestSet
+from interp.score.items.test_set import Rows, TestSet
+from interp.score.measure import score_of
 from interp.score.scorers import binary_metrics
 from interp.score.scorers.graded_metrics import crossfitted
-from interp.score.scorers.simulation_metrics import METHOD, by_decile, content_of, figure_of, items_of, metrics_of, null_of, why_undefined
+from interp.score.scorers.simulation_metrics import Correlation, by_decile, content_of, metrics_of, token_items
 from interp.stats.agreement import pearson
 
 # Least written level that rounds to 1 or more.
@@ -51,18 +51,14 @@ class Simulation:
         everything = TestSet.of(item.contexts)
         test_set = everything.select(everything.scored)
         verdicts = self.judge.simulate((item.explanation, *item.nulls), test_set.contexts, vocabulary)
-        content = content_of(test_set, vocabulary)
-        own = figure_of(test_set, verdicts, content)
+        measure = Correlation(test_set, verdicts, content_of(test_set, vocabulary))
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD,
+            measure,
             reason=verdicts.reason,
-            null=null_of(test_set, verdicts, content, own, item),
-            metrics=metrics_of(test_set, verdicts, content, own.value),
-            items=items_of(test_set, verdicts, content),
+            metrics=metrics_of(measure),
+            items=token_items(measure),
             provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
@@ -92,27 +88,21 @@ class JudgedSimulation(LlmScorer):
         unit = (item.statistics.max_activation or HIGHEST) / HIGHEST
         width = test_set.contexts.tokens.shape[1]
         verdicts = _verdicts(levels[: len(tested)], windows, width, unit)
-        content = content_of(test_set, context.vocabulary)
-        own = figure_of(test_set, verdicts, content)
+        measure = Correlation(test_set, verdicts, content_of(test_set, context.vocabulary))
         repeated = [
-            _agreement(name, part, content[rows], verdicts, rows, _verdicts([again], part_windows, width, unit))
+            _agreement(name, measure, rows, _verdicts([again], part_windows, width, unit))
             for name, again in zip(judges, levels[len(tested) :], strict=True)
         ]
-        compared = compare_with_controls(tested, verdicts.answered, lambda place, both: figure_of(test_set, verdicts, content, place, both))
         yes_no = _yes_no(test_set, verdicts, unit, Ability.LOGPROBS in judge.abilities)
+        failure = None if verdicts.answered[0].any() else verdicts.first_failure()
         return score_of(
             self,
             item,
-            own,
-            verdicts,
-            method=METHOD,
-            reason=_reason(test_set, verdicts, content),
-            null=null_of(test_set, verdicts, content, own, item),
-            controls=(*compared, *repeated, *not_made(item, context)),
-            metrics=metrics_of(test_set, verdicts, content, own.value)
-            | by_decile(test_set, verdicts, content)
-            | binary_metrics.metrics_of(test_set, yes_no),
-            items=items_of(test_set, verdicts, content),
+            measure,
+            reason=failure if len(test_set) else "No test window fires, so there is nothing to correlate with.",
+            controls=(*measure.controls_of(tested), *repeated, *not_made(item, context)),
+            metrics=metrics_of(measure) | by_decile(measure) | binary_metrics.metrics_of(test_set, yes_no),
+            items=token_items(measure),
             provenance=provenance_of(self, item, context, judge, template_of(judge)),
         )
 
@@ -140,21 +130,14 @@ def _verdicts(levels: Sequence[Sequence[Verdict[NDArray[np.float32]]]], windows:
     return Verdicts(values, statuses, [verdict.failure for verdict in levels[0]])
 
 
-def _reason(test_set: TestSet, verdicts: Verdicts, content: Mask) -> str:
-    """Return why the r of the explanation under test is undefined, if it is."""
-    if not len(test_set):
-        return "No test window fires, so there is nothing to correlate with."
-    failure = None if verdicts.answered[0].any() else verdicts.first_failure()
-    return failure or why_undefined(test_set, verdicts, content)
-
-
-def _agreement(name: str, part: TestSet, content: Mask, verdicts: Verdicts, rows: Rows, again: Verdicts) -> ControlResult:
-    """Return Pearson's r of two answers per token, with each one's r with the truth."""
-    first = Verdicts(verdicts.values[:1, rows], verdicts.statuses[:1, rows])
+def _agreement(name: str, measure: Correlation, rows: Rows, again: Verdicts) -> ControlResult:
+    """Return Pearson's r of two answers per token of `rows`, with each one's r with the truth."""
+    part, content = measure.test_set.select(rows), measure.content[rows]
+    first = Verdicts(measure.verdicts.values[:1, rows], measure.verdicts.statuses[:1, rows])
     both = (first.answered & again.answered)[0]
     use = content & both[:, None]
     value = pearson(first.values[0][use].astype(np.float64), again.values[0][use].astype(np.float64))
-    own, other = (figure_of(part, answers, content, 0, both).value for answers in (first, again))
+    own, other = (Correlation(part, answers, content).figure(0, both).value for answers in (first, again))
     details = {"figure": "pearson", "asked": len(rows), "compared": int(both.sum()), "first": own, "second": other}
     return ControlResult(name, value, reason=None if value is not None else "One of the two answers is the same at every token.", details=details)
 
