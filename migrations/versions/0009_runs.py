@@ -5,6 +5,7 @@ tables; foreign keys are off while a migration runs (`interp.store.migrate`), so
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,7 +27,7 @@ class Shape:
     """How a table changes: columns that come, as a type and what each row holds; columns that go; keys on what came."""
 
     table: str
-    come: dict[str, tuple[sa.types.TypeEngine, str]]
+    come: dict[str, tuple[sa.types.TypeEngine[Any], str]]
     go: tuple[str, ...]
     primary: tuple[str, ...] = ()
     unique: tuple[str, ...] = ()
@@ -38,15 +39,15 @@ class Shape:
 OF_AN_EXPLANATION = ("feature", "explainer", "settings_digest")
 
 
-def _run_of(table: str, column: str = "evidence_set_id") -> dict[str, tuple[sa.types.TypeEngine, str]]:
+def _run_of(table: str, column: str = "evidence_set_id") -> dict[str, tuple[sa.types.TypeEngine[Any], str]]:
     return {"run_id": (ROW_ID, f"SELECT runs.id FROM runs WHERE runs.digest = {table}.{column}")}
 
 
-def _set_of(table: str, column: str = "evidence_set_id") -> dict[str, tuple[sa.types.TypeEngine, str]]:
+def _set_of(table: str, column: str = "evidence_set_id") -> dict[str, tuple[sa.types.TypeEngine[Any], str]]:
     return {column: (DIGEST, f"SELECT runs.digest FROM runs WHERE runs.id = {table}.run_id")}
 
 
-def _dictionary_of(table: str) -> dict[str, tuple[sa.types.TypeEngine, str]]:
+def _dictionary_of(table: str) -> dict[str, tuple[sa.types.TypeEngine[Any], str]]:
     return {"dictionary_id": (ROW_ID, f"SELECT runs.dictionary_id FROM runs WHERE runs.id = {table}.run_id")}
 
 
@@ -226,8 +227,7 @@ def _copy(shape: Shape, keys: tuple[Key, ...]) -> None:
     stays = [column for column in old.columns if column.name not in shape.go]
     names = {column.name for column in stays}
     columns = [
-        sa.Column(column.name, column.type, nullable=column.nullable, server_default=column.server_default and column.server_default.arg)
-        for column in stays
+        sa.Column(column.name, column.type, nullable=column.nullable, server_default=getattr(column.server_default, "arg", None)) for column in stays
     ]
     columns += [sa.Column(name, kind, nullable=shape.nullable) for name, (kind, _value) in shape.come.items()]
     constraints: list[sa.Constraint] = [sa.PrimaryKeyConstraint(*(shape.primary or [column.name for column in old.primary_key]))]
