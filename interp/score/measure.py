@@ -35,7 +35,7 @@ class Measured:
 
 
 class Measure:
-    """A scorer's figure, computed for E explanations that were asked about the same N items."""
+    """A scorer's figure of E explanations on the same N items."""
 
     method: str
     verdicts: Verdicts
@@ -47,7 +47,7 @@ class Measure:
         raise NotImplementedError
 
     def measured(self, places: Places, use: Mask) -> Measured:
-        """Return the figures of the explanations at `places` [E], each over its items in `use` [E, N]."""
+        """Return figures of explanations at `places` [E], each over its items `use` [E, N]."""
         raise NotImplementedError
 
     def degrees(self) -> float | None:
@@ -128,7 +128,10 @@ def score_of(
 
 
 def items_of(test_set: TestSet, verdicts: Verdicts, truths: NDArray[Any] | None = None) -> tuple[Item, ...]:
-    """Return one item per window, with the answer for the tested explanation; `truths` [N] replace those of the test set."""
+    """Return one item per window for the tested explanation.
+
+    `truths` [N] replace those of the test set.
+    """
     answered, values = verdicts.answered[0].tolist(), verdicts.values[0].tolist()
     right = (test_set.truth if truths is None else truths).tolist()
     return tuple(

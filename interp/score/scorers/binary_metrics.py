@@ -44,7 +44,10 @@ class WindowMeasure(Measure):
 
 
 class BalancedAccuracy(WindowMeasure):
-    """The mean of recall and specificity; `bounds` is the own interval, where it was computed while asking."""
+    """The mean of recall and specificity.
+
+    `bounds` is the own interval, where it was computed while asking.
+    """
 
     def __init__(self, test_set: TestSet, verdicts: Verdicts, bounds: Bounds | None = None) -> None:
         super().__init__(test_set, verdicts)

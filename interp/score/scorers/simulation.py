@@ -131,7 +131,7 @@ def _verdicts(levels: Sequence[Sequence[Verdict[NDArray[np.float32]]]], windows:
 
 
 def _agreement(name: str, measure: Correlation, rows: Rows, again: Verdicts) -> ControlResult:
-    """Return Pearson's r of two answers per token of `rows`, with each one's r with the truth."""
+    """Return Pearson's r of two answers per token, with each one's r with the truth."""
     part, content = measure.test_set.select(rows), measure.content[rows]
     first = Verdicts(measure.verdicts.values[:1, rows], measure.verdicts.statuses[:1, rows])
     both = (first.answered & again.answered)[0]
