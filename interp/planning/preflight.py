@@ -23,6 +23,7 @@ from interp.security.sandbox import Task
 from interp.subject import hooks
 from interp.subject.hooks import HookPoint
 from interp.subject.location import check_folder, read_config, subject_name
+from interp.subject.served import check_served
 from interp.subject.shape import ModelShape
 from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
 
@@ -95,6 +96,7 @@ def _check(spec: JobSpec) -> Preflight:
     header = reading.header
     _check_positions(spec, header)
     point = hooks.parse(header.hook_point, shape)
+    check_served(point, config)
     _check_width(header, point, shape)
     wanted = tuple(wanted_ranges(spec, header.n_features))
     listing = list_files(spec.corpus, MOST_ENTRIES)

@@ -14,10 +14,11 @@ from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.huggingface import randomise, stream
+from interp.subject.huggingface import randomise
 from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
+from interp.subject.taps import stream
 from interp.subject.tokenizer_file import panics_as_errors
 
 

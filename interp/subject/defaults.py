@@ -11,7 +11,16 @@ from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
 # Sizes of a model, by the names of transformers.
-SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size", "vocab_size", "max_position_embeddings")
+SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+)
 # Tokenizer classes without defaults of their own: the files decide their BOS.
 GENERIC = frozenset({"TokenizersBackend", "PythonBackend", "PreTrainedTokenizer", "MistralCommonBackend"})
 

@@ -15,17 +15,25 @@ _RESIDUAL: Callable[[ModelShape], int] = lambda shape: shape.d_model  # noqa: E7
 SITES: dict[str, Callable[[ModelShape], int]] = {
     "hook_resid_pre": _RESIDUAL,
     "ln1.hook_normalized": _RESIDUAL,
+    "attn.hook_in": _RESIDUAL,
+    "attn.hook_q": lambda shape: shape.d_heads,
+    "attn.hook_k": lambda shape: shape.kv_heads * shape.d_head,
+    "attn.hook_v": lambda shape: shape.kv_heads * shape.d_head,
     "attn.hook_z": lambda shape: shape.d_heads,
+    "attn.hook_out": _RESIDUAL,
     "hook_attn_out": _RESIDUAL,
     "hook_resid_mid": _RESIDUAL,
     "ln2.hook_normalized": _RESIDUAL,
     "mlp.hook_in": _RESIDUAL,
+    "mlp.hook_pre": lambda shape: shape.d_mlp,
+    "mlp.hook_pre_linear": lambda shape: shape.d_mlp,
     "mlp.hook_post": lambda shape: shape.d_mlp,
+    "mlp.hook_out": _RESIDUAL,
     "hook_mlp_out": _RESIDUAL,
     "hook_resid_post": _RESIDUAL,
 }
 # Other names of the same points.
-SAME_SITE = {"hook_in": "hook_resid_pre", "hook_out": "hook_resid_post", "attn.hook_out": "hook_attn_out", "mlp.hook_out": "hook_mlp_out"}
+SAME_SITE = {"hook_in": "hook_resid_pre", "hook_out": "hook_resid_post"}
 # Abbreviations of published dictionaries: `gpt2-small@8-res-jb`.
 ABBREVIATIONS = {
     "hook_resid_pre": "res",
@@ -40,7 +48,12 @@ ABBREVIATIONS = {
     "hook_mlp_out": "mlp",
 }
 # Sites of one vector a head, with the number of heads; `[3]` after the name reads the fourth.
-HEADS: dict[str, Callable[[ModelShape], int]] = {"attn.hook_z": lambda shape: shape.heads}
+HEADS: dict[str, Callable[[ModelShape], int]] = {
+    "attn.hook_q": lambda shape: shape.heads,
+    "attn.hook_k": lambda shape: shape.kv_heads,
+    "attn.hook_v": lambda shape: shape.kv_heads,
+    "attn.hook_z": lambda shape: shape.heads,
+}
 _BLOCK = re.compile(r"blocks\.(\d{1,9})\.([^\[]+)(?:\[(\d{1,9})\])?")
 
 

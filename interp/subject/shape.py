@@ -14,14 +14,15 @@ from interp.subject.defaults import sizes_of
 WIDTH = ("hidden_size", "n_embd", "d_model")
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+KEY_HEADS = ("num_key_value_heads", "n_head_kv", "num_kv_heads")
 MLP = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 HEAD = ("head_dim",)
 VOCABULARY = ("vocab_size",)
-SIZES = (*WIDTH, *LAYERS, *HEADS, *MLP, *CONTEXT, *HEAD, *VOCABULARY)
+SIZES = (*WIDTH, *LAYERS, *HEADS, *KEY_HEADS, *MLP, *CONTEXT, *HEAD, *VOCABULARY)
 
 # Limits, some ten times the largest known: arrays of these sizes are allocated before weights are read.
-MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 << 30, HEAD: 1 << 16, VOCABULARY: 1 << 22}
+MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, KEY_HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 << 30, HEAD: 1 << 16, VOCABULARY: 1 << 22}
 
 
 class ModelType(Foreign):
@@ -40,16 +41,24 @@ class SubjectConfig(Foreign):
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a causal model: residual `d_model`, MLP `d_mlp`, all `heads` together `d_heads`."""
+    """Sizes of a causal model: residual `d_model`, MLP `d_mlp`, all `heads` together `d_heads`.
+
+    Keys and values have `kv_heads` heads of the same size.
+    """
 
     architecture: str
     layers: int
     d_model: int
     d_mlp: int
     heads: int
+    kv_heads: int
     d_heads: int
     vocabulary: int
     context: int
+
+    @property
+    def d_head(self) -> int:
+        return self.d_heads // self.heads
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelShape":
@@ -66,6 +75,7 @@ class ModelShape:
             d_model=d_model,
             d_mlp=_size(sizes, MLP, default=4 * d_model),
             heads=heads,
+            kv_heads=_size(sizes, KEY_HEADS, default=heads),
             d_heads=heads * _size(sizes, HEAD, default=d_model // heads),
             vocabulary=_size(sizes, VOCABULARY),
             context=_size(sizes, CONTEXT),
@@ -74,7 +84,7 @@ class ModelShape:
 
 def _completed(config: Mapping[str, Any], defaults: Mapping[str, int | None]) -> dict[str, Any]:
     """Return the sizes of a config, with defaults for the missing ones."""
-    given = {names[0] for names in (WIDTH, LAYERS, HEADS, MLP, CONTEXT) if any(config.get(name) is not None for name in names)}
+    given = {names[0] for names in (WIDTH, LAYERS, HEADS, KEY_HEADS, MLP, CONTEXT) if any(config.get(name) is not None for name in names)}
     return {name: value for name, value in defaults.items() if name not in given} | {
         name: config[name] for name in SIZES if config.get(name) is not None
     }

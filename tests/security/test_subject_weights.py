@@ -66,7 +66,7 @@ def test_no_weights(tmp_path: Path) -> None:
 
 def test_a_config_of_a_model_that_the_weights_are_not(folder: Path) -> None:
     weights = read_headers(spec(folder))
-    sizes = {"architecture": "x", "d_mlp": 64, "heads": 2, "d_heads": 16, "context": 64}
+    sizes = {"architecture": "x", "d_mlp": 64, "heads": 2, "kv_heads": 2, "d_heads": 16, "context": 64}
     check_described(ModelShape(layers=2, d_model=16, vocabulary=300, **sizes), weights)
     for layers, width, vocabulary in ((2, 1 << 17, 300), (2000, 1 << 14, 300), (2, 1 << 10, 1 << 22)):
         with pytest.raises(SubjectError, match="larger model") as caught:

@@ -44,7 +44,12 @@ def _sizes(text: Any) -> list[int | None]:
     except (AttributeError, StrictDataclassError):
         # It has no width or heads by these names (state-space models), or refuses this width (XLNet, whose heads' size is given): nothing is derived.
         wider = text
+    try:
+        headed = type(text)(num_attention_heads=2 * text.num_attention_heads)
+    except (AttributeError, ValueError, StrictDataclassError):
+        headed = text
     derived = {name for name in ("head_dim", "intermediate_size") if getattr(wider, name, None) != values[name]}
+    derived |= {name for name in ("num_key_value_heads",) if getattr(headed, name, None) != values[name]}
     return [None if name in derived or not isinstance(values[name], int) else values[name] for name in SIZES]
 
 

@@ -7,7 +7,7 @@ from interp.subject import hooks
 from interp.subject.hooks import HookPoint
 from interp.subject.shape import ModelShape
 
-SHAPE = ModelShape(architecture="x", layers=2, d_model=16, d_mlp=24, heads=2, d_heads=20, vocabulary=300, context=32)
+SHAPE = ModelShape(architecture="x", layers=2, d_model=16, d_mlp=24, heads=2, kv_heads=1, d_heads=20, vocabulary=300, context=32)
 
 
 def test_a_head_is_a_slice_of_the_concatenated_heads() -> None:

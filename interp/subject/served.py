@@ -1,0 +1,50 @@
+"""Sites that an architecture lacks, by its config.json: a job that names one is refused before a model is opened."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from interp.domain.errors import HookPointUnknownError, SubjectError
+from interp.security.foreign_config import Foreign, typed
+from interp.subject import hooks
+from interp.subject.hooks import HookPoint
+from interp.subject.shape import ModelType
+
+# MLPs of two matrices, and blocks that add attention and MLP to the stream at once.
+UNGATED, PARALLEL = {"mlp.hook_pre_linear"}, {"hook_resid_mid"}
+# Sites that neither backend has, by model type (tests/subject/test_taps.py); those of other types are found when the model is opened.
+LACKS: dict[str | None, set[str]] = {
+    "gpt2": UNGATED,
+    "gpt_neox": UNGATED,
+    "opt": UNGATED,
+    # One norm for attention and MLP.
+    "phi": UNGATED | PARALLEL | {"ln2.hook_normalized"},
+    "cohere": PARALLEL | {"ln2.hook_normalized"},
+}
+
+
+class Blocks(Foreign):
+    """Settings of config.json that decide the form of a block."""
+
+    use_parallel_residual: bool | None = None
+
+
+def lacking(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the sites that a subject is known to lack."""
+    kind = typed(ModelType, config, "config.json", SubjectError, "Save the model again.").model_type
+    parallel = kind == "gpt_neox" and typed(Blocks, config, "config.json", SubjectError, "Save the model again.").use_parallel_residual is not False
+    return frozenset(LACKS.get(kind, set()) | (PARALLEL if parallel else set()))
+
+
+def check_served(point: HookPoint, config: Mapping[str, Any]) -> None:
+    """Raise HookPointUnknownError for a site that the subject is known to lack."""
+    missing = lacking(config)
+    if point.site in missing:
+        names = [HookPoint(point.layer, site).name for site in hooks.SITES if site not in missing]
+        near = difflib.get_close_matches(point.name, names, n=5, cutoff=0.5)
+        raise HookPointUnknownError(
+            f"{point.name!r} is no hook point of this subject.",
+            why=f"Blocks of the type {config.get('model_type')} have no such tensor.",
+            cure=f"Near names: {', '.join(near)}.",
+            near=near,
+        )
