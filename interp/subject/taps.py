@@ -167,7 +167,7 @@ def _projected(part: int) -> Callable[[Any, ModelShape], Tap | None]:
         if (module := find(block, JOINT)) is not None:
             return Tap(module, False, lambda tensor: tensor[..., span])
         if (module := find(block, JOINT_BY_HEAD)) is not None:
-            return Tap(module, False, lambda tensor: tensor.unflatten(-1, (shape.heads, 3, -1))[..., part, :].flatten(-2))
+            return Tap(module, False, lambda tensor: tensor.reshape(*tensor.shape[:-1], shape.heads, 3, shape.d_head)[..., part, :].flatten(-2))
         return None
 
     return found
