@@ -1,4 +1,7 @@
-"""Sites that an architecture lacks, by its config.json: a job that names one is refused before a model is opened."""
+"""Sites that an architecture lacks, by its config.json.
+
+A job that names one is refused before a model is opened.
+"""
 
 import difflib
 from collections.abc import Mapping

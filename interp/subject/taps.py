@@ -1,4 +1,4 @@
-"""Where the hook points of a block are in a model of transformers: a module, its input or output, and the part of it.
+"""Places of the hook points in a model of transformers.
 
 The layouts of the common decoder families are known; TransformerBridge may find others.
 """
@@ -42,7 +42,7 @@ Part = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A module, whether its input or its output is recorded, and what is made of it."""
+    """A module, its input or output, and what is made of that."""
 
     module: nn.Module
     reads: bool
@@ -69,7 +69,7 @@ def tap_of(model: Any, point: HookPoint, shape: ModelShape, device: torch.device
 
 
 def taps_of(model: Any, layer: int, shape: ModelShape, device: torch.device) -> dict[str, Tap]:
-    """Return the taps of a block by site, after a forward pass of a short row that checks them."""
+    """Return the taps of a block by site, checked on a short row."""
     block = need(model, BLOCKS, "the blocks")[layer]
     found = {site: tap for site, find_tap in TAPS.items() if (tap := find_tap(block, shape)) is not None}
     ends, parts = {"pre": found["hook_resid_pre"], "post": found["hook_resid_post"]}, _writes(block)
@@ -132,9 +132,9 @@ def need(root: Any, paths: tuple[str, ...], what: str) -> Any:
 
 
 def _writes(block: Any) -> dict[str, dict[str, Tap]]:
-    """Return the candidates of what attention and MLP write, and of the stream between them.
+    """Return the candidates for writes of attention and MLP, and the stream between.
 
-    Granite scales what it writes.
+    Granite scales its writes.
     """
     scale = getattr(block, "residual_multiplier", 1.0)
 
@@ -157,7 +157,7 @@ def _output(*paths: str) -> Callable[[Any, ModelShape], Tap | None]:
 
 
 def _projected(part: int) -> Callable[[Any, ModelShape], Tap | None]:
-    """Find queries (0), keys (1) or values (2), as projected: before position embeddings and norms of their own."""
+    """Find queries (0), keys (1) or values (2), before rotation and norms of their own."""
 
     def found(block: Any, shape: ModelShape) -> Tap | None:
         if (module := find(block, (f"self_attn.{'qkv'[part]}_proj",))) is not None:
@@ -195,7 +195,7 @@ def _second_norm(block: Any, _: ModelShape) -> Tap | None:
 
 
 def _normalised(norm: Any | None) -> Tap | None:
-    """Read a norm's input divided by its scale, and without its mean in LayerNorm: before gain and bias."""
+    """Return the tap of a normalised input, before gain and bias."""
     if norm is None:
         return None
     epsilon = getattr(norm, "eps", getattr(norm, "variance_epsilon", 1e-5))
