@@ -8,9 +8,9 @@ and recording that pays once: the call store knows the uploaded file, and the en
 import asyncio
 import json
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from interp.domain.errors import AbilityMissingError, JobPausedError
 from interp.llm.base import Reply
@@ -20,8 +20,6 @@ from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.endpoint import BatchInfo, Endpoint
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 from interp.llm.transports.retry import decide, retried
-
-T = TypeVar("T")
 
 QUIET_SECONDS = 1.0
 MAX_OUTAGE_SECONDS = 120.0
@@ -62,50 +60,31 @@ class BatchTransport:
             queue = self._queues[name] = BatchQueue(self, call_store, request.spec.model)
         queue.users += 1
         try:
-            await queue.open()
-            return await queue.take(request)
+            return await queue.answer(request)
         finally:
             queue.users -= 1
             self.release(queue)
 
     def release(self, queue: "BatchQueue") -> None:
-        """Delete an unused queue, which holds its chunk's call store."""
-        if not queue.users and not queue.is_busy:
+        """Delete an unused queue, which holds its chunk's call store; unused answers can be read again."""
+        if not queue.users and not queue.tasks:
             self._queues = {name: other for name, other in self._queues.items() if other is not queue}
 
     async def close(self) -> None:
-        """Do nothing: open batches are in the call store."""
-        queues = list(self._queues.values())
-        self._queues.clear()
-        for queue in queues:
-            await queue.close()
+        """Stop all work; open batches are in the call store."""
+        await asyncio.gather(*(queue.close() for queue in self._queues.values()))
 
 
 @dataclass
 class PendingQuestion:
-    """A question and all waiting callers; `sent` is its body as last submitted."""
+    """A caller's question, and the future end of its batch, with its line or None; `sent` is its body once submitted."""
 
     request: ChatRequest
-    futures: list[asyncio.Future[Reply]] = field(default_factory=list)
+    future: asyncio.Future[tuple[BatchInfo, dict[str, Any] | None]]
     sent: dict[str, Any] = field(default_factory=dict)
-    submissions: int = 0
-    lessons: int = 0
-
-    @property
-    def is_wanted(self) -> bool:
-        return any(not future.done() for future in self.futures)
-
-    def finish(self, outcome: Reply | Exception) -> None:
-        for future in self.futures:
-            if future.done():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
     """A batch at the endpoint.
 
@@ -128,22 +107,56 @@ class BatchQueue:
         self.transport, self.call_store, self.model = transport, call_store, model
         self.endpoint, self.quirks = transport.endpoint, transport.quirks
         self.users = 0
-        self.waiting: dict[str, PendingQuestion] = {}
-        self.batches: dict[str, Batch] = {}
-        self.batch_of: dict[str, Batch] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, PendingQuestion] = {}
+        self._batch_of: dict[str, Batch] = {}
         self._known: set[str] = set()
         self._arrivals = 0
         self._submitter: asyncio.Task[None] | None = None
         self._opening, self._is_open = asyncio.Lock(), False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
-    @property
-    def is_busy(self) -> bool:
-        """Return whether something is in progress (unused answers can be read again)."""
-        return bool(self._tasks or self.waiting)
+    async def answer(self, request: ChatRequest) -> Reply:
+        """Return the answer, submitting the question again where its line expired, or its parameters can be written otherwise."""
+        await self._open()
+        submissions = lessons = 0
+        while True:
+            question = self._take(request)
+            info, line = await question.future
+            submissions += bool(question.sent)
+            sent = question.sent or payloads.chat_body(request, self.quirks)
+            try:
+                raw = payloads.batch_reply(line) if line is not None else None
+                if raw is not None:
+                    return payloads.read_chat(self.endpoint.clean(raw), request.bound, json.dumps(sent), {})
+            except TransportError as fault:
+                answer = payloads.read_failed_generation(fault, request.bound, json.dumps(sent))
+                if answer is not None:
+                    return answer
+                if not submissions:
+                    continue  # an earlier worker's attempt: reported by it, or lost with it
+                if lessons == MAX_LESSONS or not self.quirks.learn(fault, request, sent):
+                    raise
+                lessons += 1
+                submissions -= 1
+                continue
+            if info.status == "cancelled":
+                raise JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again.")
+            if submissions == MAX_SUBMISSIONS:
+                why = "; ".join(info.errors) or f"Its last state was {info.status}."
+                what = f"The endpoint did not work off a batch, {MAX_SUBMISSIONS} times."
+                raise JobPausedError(what, why=why, cure="Resume the job, or take it live.")
 
-    async def open(self) -> None:
+    async def close(self) -> None:
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for questions in [self._waiting, *(batch.questions for batch in set(self._batch_of.values()))]:
+            for question in questions.values():
+                question.future.cancel()
+
+    async def _open(self) -> None:
         """Find the batches of an earlier worker before the first question, or raise TransportError.
 
         Repeated where it is not known whether a batch was created.
@@ -182,61 +195,46 @@ class BatchQueue:
         else:
             await self.call_store.batch_ended(batch_id)
 
-    def take(self, request: ChatRequest) -> asyncio.Future[Reply]:
-        """Return the future answer: from the question's batch, or else from the next."""
-        future = asyncio.get_running_loop().create_future()
-        batch = self.batch_of.get(request.key)
-        question = batch.questions.get(request.key) if batch else self.waiting.get(request.key)
-        question = question or PendingQuestion(request)
-        question.futures.append(future)
+    def _take(self, request: ChatRequest) -> PendingQuestion:
+        """Return the question with its future line: of the batch that holds it, or else of the next.
+
+        Nobody else waits for its key (`CallsInFlight`), unless cancelled.
+        """
+        question = PendingQuestion(request, asyncio.get_running_loop().create_future())
+        batch = self._batch_of.get(request.key)
         if batch is None:
-            self._enqueue(question)
+            self._waiting[request.key] = question
+            self._arrivals += 1
+            self._submitter = self._submitter or self._start(self._submit_waiting())
         elif batch.info is not None:
-            batch.questions.pop(request.key, None)
-            self._settle(batch, request.key, question)
+            self._hand_over(batch, batch.info, question)
             self._end_if_all_taken(batch)
         else:
             batch.questions[request.key] = question
-            if batch.follower is None:
-                batch.follower = self._start(self._follow(batch))
-        return future
-
-    async def close(self) -> None:
-        await asyncio.gather(*self._endings, return_exceptions=True)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for question in [*self.waiting.values(), *(question for batch in self.batches.values() for question in batch.questions.values())]:
-            for future in question.futures:
-                future.cancel()
+            batch.follower = batch.follower or self._start(self._follow(batch))
+        return question
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self.tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self.tasks.discard(task)
         self._endings.discard(task)
         self.transport.release(self)
-
-    def _enqueue(self, question: PendingQuestion) -> None:
-        self.waiting[question.request.key] = question
-        self._arrivals += 1
-        if self._submitter is None:
-            self._submitter = self._start(self._submit_waiting())
 
     async def _submit_waiting(self) -> None:
         """Submit waiting questions after a quiet moment, or when they fill a file."""
         try:
-            while self.waiting:
+            while self._waiting:
                 for _ in range(MAX_QUIET_CHECKS):
                     before = self._arrivals
                     await asyncio.sleep(self.transport.quiet_seconds)
-                    if self._arrivals == before or len(self.waiting) >= self.transport.max_lines:
+                    if self._arrivals == before or len(self._waiting) >= self.transport.max_lines:
                         break
-                while self.waiting:
+                while self._waiting:
                     questions, content = await self._take_file()
                     if questions:
                         self._start(self._submit(questions, content))
@@ -246,16 +244,17 @@ class BatchQueue:
     async def _take_file(self) -> tuple[dict[str, PendingQuestion], bytes]:
         """Take the questions that fit one file; drop those without a waiting caller."""
         questions, lines, size = dict[str, PendingQuestion](), list[bytes](), 0
-        for number, (key, question) in enumerate(list(self.waiting.items())):
-            if not question.is_wanted:
-                del self.waiting[key]
+        for number, key in enumerate(list(self._waiting)):
+            question = self._waiting[key]
+            if question.future.done():
+                del self._waiting[key]
                 continue
-            question.sent = payloads.chat_body(question.request, self.quirks)
-            line = payloads.batch_line(key, question.sent)
+            sent = payloads.chat_body(question.request, self.quirks)
+            line = payloads.batch_line(key, sent)
             if lines and (len(lines) >= self.transport.max_lines or size + len(line) > payloads.MAX_BATCH_BYTES):
                 break
-            del self.waiting[key]
-            questions[key] = question
+            del self._waiting[key]
+            question.sent, questions[key] = sent, question
             lines.append(line)
             size += len(line)
             if number % LINES_AT_ONCE == 0:
@@ -265,13 +264,10 @@ class BatchQueue:
     async def _submit(self, questions: dict[str, PendingQuestion], content: bytes) -> None:
         """Create a batch of the questions, and wait for it once it is recorded."""
         keys = tuple(questions)
-        for question in questions.values():
-            question.submissions += 1
         try:
             info = await self._create(keys, content)
         except Exception as error:  # every waiting caller must get it
-            for question in questions.values():
-                question.finish(_batch_error(error))
+            _fail(questions, error)
             return
         batch = self._track(info.id, keys, questions)
         batch.follower = self._start(self._follow(batch))
@@ -303,9 +299,8 @@ class BatchQueue:
 
     def _track(self, batch_id: str, keys: Sequence[str], questions: dict[str, PendingQuestion]) -> Batch:
         batch = Batch(batch_id, set(keys), questions)
-        self.batches[batch_id] = batch
         self._known.add(batch_id)
-        self.batch_of |= dict.fromkeys(keys, batch)
+        self._batch_of |= dict.fromkeys(keys, batch)
         return batch
 
     async def _follow(self, batch: Batch) -> None:
@@ -313,7 +308,7 @@ class BatchQueue:
         began: float | None = None
         clock = asyncio.get_running_loop().time
         try:
-            while any(question.is_wanted for question in batch.questions.values()):
+            while any(not question.future.done() for question in batch.questions.values()):
                 try:
                     info = await self.endpoint.batch(batch.id)
                     if info.has_ended:
@@ -331,8 +326,7 @@ class BatchQueue:
                         raise
                 await asyncio.sleep(self.transport.poll_seconds)
         except Exception as error:  # every waiting caller must get it
-            for question in batch.questions.values():
-                question.finish(_batch_error(error))
+            _fail(batch.questions, error)
         batch.follower = None
         if batch.info is None:
             batch.questions.clear()
@@ -370,59 +364,28 @@ class BatchQueue:
         if info.status == "failed":
             await asyncio.sleep(self.transport.poll_seconds)  # the endpoint may have no capacity for another one yet
         batch.info, batch.lines = info, lines
-        settled = 0
+        handed = 0
         while batch.questions:
-            self._settle(batch, *batch.questions.popitem())
-            settled += 1
-            if settled % LINES_AT_ONCE == 0:
+            self._hand_over(batch, info, batch.questions.popitem()[1])
+            handed += 1
+            if handed % LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)
         for key in batch.keys - lines.keys():
-            batch.keys.discard(key)
-            self.batch_of.pop(key, None)
+            self._drop(batch, key)
         self._end_if_all_taken(batch)
 
-    def _settle(self, batch: Batch, key: str, question: PendingQuestion) -> None:
-        """Give a question its answer or fault, or submit it again.
+    def _hand_over(self, batch: Batch, info: BatchInfo, question: PendingQuestion) -> None:
+        line = batch.lines.pop(question.request.key, None)
+        self._drop(batch, question.request.key)
+        if not question.future.done():
+            question.future.set_result((info, line))
 
-        It is submitted again where its line expired, or its parameters can be written otherwise.
-        """
-        assert batch.info is not None
-        self.batch_of.pop(key, None)
+    def _drop(self, batch: Batch, key: str) -> None:
         batch.keys.discard(key)
-        line = batch.lines.pop(key, None)
-        sent = question.sent or payloads.chat_body(question.request, self.quirks)
-        try:
-            raw = payloads.batch_reply(line) if line is not None else None
-            if raw is None:
-                self._submit_again(question, batch.info)
-            else:
-                question.finish(payloads.read_chat(self.endpoint.clean(raw), question.request.bound, json.dumps(sent), {}))
-        except TransportError as fault:
-            answer = payloads.read_failed_generation(fault, question.request.bound, json.dumps(sent))
-            if answer is not None:
-                question.finish(answer)
-            elif not question.submissions:
-                self._enqueue(question)  # an earlier worker's attempt: reported by it, or lost with it
-            elif question.lessons < MAX_LESSONS and self.quirks.learn(fault, question.request, sent):
-                question.lessons += 1
-                question.submissions -= 1
-                self._enqueue(question)
-            else:
-                question.finish(fault)
-
-    def _submit_again(self, question: PendingQuestion, info: BatchInfo) -> None:
-        why = "; ".join(info.errors) or f"Its last state was {info.status}."
-        if info.status == "cancelled":
-            question.finish(JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again."))
-        elif question.submissions < MAX_SUBMISSIONS:
-            self._enqueue(question)
-        else:
-            question.finish(
-                JobPausedError(f"The endpoint did not work off a batch, {MAX_SUBMISSIONS} times.", why=why, cure="Resume the job, or take it live.")
-            )
+        self._batch_of.pop(key, None)
 
     def _end_if_all_taken(self, batch: Batch) -> None:
-        if not batch.keys and self.batches.pop(batch.id, None) is not None:
+        if not batch.keys:
             self._endings.add(self._start(self._end(batch.id)))
 
     async def _end(self, batch_id: str) -> None:
@@ -430,6 +393,12 @@ class BatchQueue:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await self.call_store.batch_ended(batch_id)
+
+
+def _fail(questions: Mapping[str, PendingQuestion], error: Exception) -> None:
+    for question in questions.values():
+        if not question.future.done():
+            question.future.set_exception(_batch_error(error))
 
 
 def _batch_error(error: Exception) -> Exception:
