@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from api.demo.fake_llm.server import ScriptedServer
 from benches.truth.judges import InProcess, judge, oracle
 from benches.truth.planted import DETECTION, item, named
 from benches.truth.world import World
+from interp.config.settings import Settings
 from interp.domain.explanation import Explanation
 from interp.domain.score import Score
 from interp.domain.spec import ExplainerSpec, ModelSpec
@@ -26,16 +26,6 @@ from interp.score.base import ScoreContext, ScorerInput
 
 Line = dict[str, Any]
 FAULTS = 0.3
-
-
-@dataclass(frozen=True)
-class Here:
-    """The server's address, and no key."""
-
-    llm_base_url: str
-
-    def key_of(self, base_url: str) -> str:
-        return ""
 
 
 def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[Line]:
@@ -75,7 +65,7 @@ def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[
 async def _explained(world: World, features: Sequence[int], reader: ScriptedReader, faults: float) -> list[Explanation]:
     explainer = explainers.asking(ExplainerSpec(name="contexts"))
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
-        client = LlmClient(Here(server.base_url), in_flight=8)
+        client = LlmClient(Settings(llm_base_url=server.base_url, llm_max_concurrent_calls=8))
         model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "explain", None, "contexts"))
         context = ExplainContext(world.vocabulary, 0, model, model)
         try:
@@ -88,7 +78,7 @@ async def _explained(world: World, features: Sequence[int], reader: ScriptedRead
 async def _scored(world: World, items: Sequence[ScorerInput], reader: ScriptedReader, faults: float) -> list[Score]:
     scorer = scorers.judged(DETECTION)
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
-        client = LlmClient(Here(server.base_url), in_flight=8)
+        client = LlmClient(Settings(llm_base_url=server.base_url, llm_max_concurrent_calls=8))
         model = client.model(ModelSpec(model="scripted-judge"), MemoryCallStore(), Tag("job", "chunk", "score", None, "detection"))
         try:
             return await asyncio.gather(*(scorer.score(each, ScoreContext(world.vocabulary, 0, model)) for each in items))

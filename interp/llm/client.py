@@ -4,10 +4,10 @@ A call goes through these steps: recall its answer; join an identical call in fl
 concurrency limit, send, settle; at last record it. One client serves all jobs of a process and is used from one event loop.
 """
 
-import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Protocol
+from functools import cache
+from typing import TYPE_CHECKING
 
 from interp.config.outgoing import OutgoingPolicy, Reach
 from interp.domain.cleaning import one_line
@@ -31,47 +31,16 @@ MAX_URL = 200
 USER = re.compile(r"//.*@")
 
 
-class EndpointSettings(Protocol):
-    """Settings of the default base URL and of keys per endpoint, as in `Settings`."""
-
-    @property
-    def llm_base_url(self) -> str: ...
-
-    def key_of(self, base_url: str) -> str: ...
-
-
 class LlmClient:
     """A factory of models for explainers and scorers; `close` ends the connections."""
 
-    def __init__(
-        self,
-        endpoints: EndpointSettings,
-        in_flight: int = 64,
-        max_outage_seconds: float = 120.0,
-        batch_poll_interval_seconds: float = 30.0,
-        policy: OutgoingPolicy | None = None,
-        reply_bytes: int = 2**20,
-    ) -> None:
-        """Create a client for the endpoints of `policy`, by default only the default base URL."""
-        self._settings, self._policy, self._reply_bytes = endpoints, policy or OutgoingPolicy.of([endpoints.llm_base_url]), reply_bytes
-        self._in_flight, self._max_outage, self._batch_poll = in_flight, max_outage_seconds, batch_poll_interval_seconds
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
-        self._attempts: dict[tuple[str, str, str], AttemptLoop] = {}
+    def __init__(self, settings: "Settings") -> None:
+        policy = settings.llm_guard()
+        self._settings, self._reach = settings, cache(lambda base_url: reach_of(policy, base_url))
+        self._endpoints: dict[str, Endpoint] = {}
+        self._attempts: dict[tuple[str, str], AttemptLoop] = {}
         self._transports: dict[tuple[int, str], ChatTransport] = {}
-        self._reaches: dict[str, Reach] = {}
         self._calls = CallsInFlight()
-
-    @classmethod
-    def of(cls, settings: "Settings", in_flight: int | None = None, max_outage_seconds: float | None = None) -> "LlmClient":
-        """Return a client with the limits of the settings, or with other ones."""
-        return cls(
-            settings,
-            settings.llm_max_concurrent_calls if in_flight is None else in_flight,
-            settings.llm_max_outage_seconds if max_outage_seconds is None else max_outage_seconds,
-            settings.llm_batch_poll_interval_seconds,
-            settings.llm_guard(),
-            settings.llm_max_reply_bytes,
-        )
 
     def model(self, spec: ModelSpec, call_store: CallStore, tag: Tag, abilities: frozenset[Ability] = frozenset()) -> ClientModel:
         """Bind a model with probed `abilities` to a call store and a tag.
@@ -102,18 +71,19 @@ class LlmClient:
         """Return a base URL's endpoint and key; raises EndpointUnreachableError and EndpointRefusedError."""
         from interp.llm.transports.endpoint import Endpoint  # imports an HTTP client, which a process without calls does not need
 
-        key = self._settings.key_of(base_url)
-        name = (base_url, _digest(key))
-        if name not in self._endpoints:
-            self._endpoints[name] = Endpoint(base_url, key, self._reach(base_url), self._reply_bytes)
-        return self._endpoints[name]
+        if base_url not in self._endpoints:
+            settings = self._settings
+            self._endpoints[base_url] = Endpoint(base_url, settings.key_of(base_url), self._reach(base_url), settings.llm_max_reply_bytes)
+        return self._endpoints[base_url]
 
     def attempts(self, spec: ModelSpec) -> AttemptLoop:
-        """Return the limits and the breaker of (base URL, key, model)."""
-        base_url = self.base_url_of(spec)
-        name = (base_url, _digest(self._settings.key_of(base_url)), spec.model)
+        """Return the limits and the breaker of a model at an endpoint."""
+        base_url, settings = self.base_url_of(spec), self._settings
+        name = (base_url, spec.model)
         if name not in self._attempts:
-            self._attempts[name] = AttemptLoop(self.endpoint(base_url), spec.model, shown_url(base_url), self._in_flight, self._max_outage)
+            self._attempts[name] = AttemptLoop(
+                self.endpoint(base_url), spec.model, shown_url(base_url), settings.llm_max_concurrent_calls, settings.llm_max_outage_seconds
+            )
         return self._attempts[name]
 
     async def close(self) -> None:
@@ -134,14 +104,8 @@ class LlmClient:
             else:
                 from interp.llm.transports.batch_queue import BatchTransport
 
-                self._transports[name] = BatchTransport(attempts.endpoint, attempts.quirks, self._batch_poll)
+                self._transports[name] = BatchTransport(attempts.endpoint, attempts.quirks, self._settings.llm_batch_poll_interval_seconds)
         return self._transports[name]
-
-    def _reach(self, base_url: str) -> Reach:
-        """Return the addresses of a base URL, read once, as settings do not change."""
-        if base_url not in self._reaches:
-            self._reaches[base_url] = reach_of(self._policy, base_url)
-        return self._reaches[base_url]
 
 
 def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
@@ -163,7 +127,3 @@ def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
             f"GLOSSATOR_LLM_ENDPOINTS='{json.dumps([shown])}'.",
         )
     return reach
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]

@@ -93,7 +93,7 @@ def models_now(settings: "Settings", base_url: str, timeout: float = SECONDS) ->
 
 def _with_client(settings: "Settings", timeout: float, work: Callable[[LlmClient], Awaitable[T]]) -> T:
     async def run() -> T:
-        client = LlmClient.of(settings, in_flight=4, max_outage_seconds=timeout)
+        client = LlmClient(settings.model_copy(update={"llm_max_concurrent_calls": 4, "llm_max_outage_seconds": timeout}))
         try:
             return await work(client)
         finally:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from interp.config.settings import Settings
 from interp.domain.evidence import FeatureEvidence
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec, ModelSpec
@@ -28,9 +29,6 @@ class Wire:
     call_store: MemoryCallStore = field(default_factory=MemoryCallStore)
     spec: dict[str, Any] = field(default_factory=dict)
 
-    def key_of(self, base_url: str) -> str:
-        return "sk-test-wire"
-
     def __enter__(self) -> Self:
         return self
 
@@ -38,7 +36,9 @@ class Wire:
 
     def run(self, work: Callable[[ClientModel], Awaitable[T]], purpose: str = "contexts", feature: int = 0) -> T:
         async def inside() -> T:
-            client = LlmClient(self, in_flight=16, max_outage_seconds=60.0)
+            client = LlmClient(
+                Settings(llm_base_url=self.llm_base_url, llm_api_key="sk-test-wire", llm_max_concurrent_calls=16, llm_max_outage_seconds=60.0)
+            )
             try:
                 return await work(
                     client.model(ModelSpec(model="scripted", **self.spec), self.call_store, Tag("job", "chunk", "explain", feature, purpose))

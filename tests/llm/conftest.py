@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from api.demo.fake_llm import ScriptedServer
-from interp.config.outgoing import OutgoingPolicy
+from interp.config.settings import Settings
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
@@ -39,20 +39,23 @@ class ClientHarness:
     call_store: MemoryCallStore = field(default_factory=MemoryCallStore)
     listed: tuple[str, ...] = ()
 
-    @property
-    def llm_base_url(self) -> str:
-        return self.base_url
-
-    def key_of(self, base_url: str) -> str:
-        return self.key if base_url.rstrip("/") == self.base_url.rstrip("/") else ""
+    def client(self) -> LlmClient:
+        return LlmClient(
+            Settings(
+                llm_base_url=self.base_url,
+                llm_api_key=self.key,
+                llm_endpoints=self.listed,
+                llm_max_concurrent_calls=self.in_flight,
+                llm_max_outage_seconds=self.patience,
+                llm_batch_poll_interval_seconds=0.02,
+            )
+        )
 
     def run(self, work: Callable[[ClientModel], Awaitable[T]], abilities: frozenset[Ability] = frozenset(), **spec: Any) -> T:
         """One event loop with one client in it."""
 
         async def inside() -> T:
-            client = LlmClient(
-                self, self.in_flight, self.patience, batch_poll_interval_seconds=0.02, policy=OutgoingPolicy.of([self.base_url, *self.listed])
-            )
+            client = self.client()
             try:
                 return await work(client.model(ModelSpec(**({"model": "scripted", "timeout_seconds": 20.0} | spec)), self.call_store, TAG, abilities))
             finally:

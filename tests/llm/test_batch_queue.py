@@ -13,7 +13,6 @@ from api.demo.fake_llm import Faults, ScriptedServer
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
-from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import ChatRequest, TransportError
@@ -157,7 +156,7 @@ def _first_worker(harness: ClientHarness, until) -> None:
     async def work() -> None:
         if isinstance(harness.call_store, DyingCallStore):
             harness.call_store.died = asyncio.Event()
-        client = LlmClient(harness, batch_poll_interval_seconds=0.02)
+        client = harness.client()
         model = client.model(SPEC, harness.call_store, TAG)
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         await asyncio.wait_for(until(), 20)

@@ -28,7 +28,6 @@ from interp.domain.errors import (
 from interp.domain.spec import BudgetSpec, ModelSpec, Price
 from interp.llm.attempts import CallCost
 from interp.llm.base import Reply, Usage
-from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import ask_for, json_object
@@ -277,7 +276,7 @@ def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
     harness = ClientHarness(server.base_url)
 
     async def run() -> list:
-        client = LlmClient(harness)
+        client = harness.client()
         spec = ModelSpec(model="scripted")
         models = [client.model(spec, call_store, TAG) for call_store in (poor, rich)]
         try:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from interp.config.settings import Settings
 from interp.domain.score import Score
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
@@ -13,12 +14,8 @@ from interp.score.base import ScoreContext, ScorerInput
 from tests.score.cat_feature import VOCABULARY
 
 
-@dataclass
-class Endpoints:
-    llm_base_url: str
-
-    def key_of(self, base_url: str) -> str:
-        return ""
+def client_at(base_url: str) -> LlmClient:
+    return LlmClient(Settings(llm_base_url=base_url, llm_max_concurrent_calls=8))
 
 
 @dataclass
@@ -32,7 +29,7 @@ class ScoringEndpoint:
 
     def score(self, name: str, item: ScorerInput, controls=(), vocabulary=VOCABULARY, seed: int = 0, share: float = 0.1, **options) -> Score:
         async def made() -> Score:
-            client = LlmClient(Endpoints(self.base_url), 8)
+            client = client_at(self.base_url)
             try:
                 model = client.model(ModelSpec(model=self.model), self.books, Tag("job", "chunk", "score", item.feature, name), self.abilities)
                 endpoint = ScoreContext(vocabulary, seed, model, model, model, frozenset(controls), share)

@@ -1,7 +1,6 @@
 """Simulation, selection, embedding and surprisal through the client, over HTTP, against a scripted model."""
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -11,11 +10,11 @@ from interp.domain.errors import AbilityMissingError
 from interp.domain.evidence import ContextKind
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
-from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
+from tests.score.over_http import client_at
 
 WINDOWS = {ContextKind.TOP: 6, ContextKind.UNIFORM: 10, ContextKind.WEIGHTED: 10, ContextKind.INACTIVE: 20, ContextKind.NEAR_MISS: 5}
 LABEL, OTHERS = 'the word "cat"', ('the word "man"', 'the word "fire"')
@@ -34,20 +33,12 @@ PASSING = {
 Server = partial(ScriptedServer, models=())
 
 
-@dataclass
-class Endpoints:
-    llm_base_url: str
-
-    def key_of(self, base_url):
-        return ""
-
-
 def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
     """Scores by name, and the books."""
     books = books or MemoryCallStore()
 
     async def all_of_them():
-        client = LlmClient(Endpoints(server.base_url))
+        client = client_at(server.base_url)
         try:
             found = {}
             for name in names:

@@ -17,10 +17,9 @@ from interp.judge.verdicts import AnswerStatus
 from interp.judge.yes_no import Window, ask_windows, odds_of, prompt_of, words_of
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
-from interp.llm.client import LlmClient
 from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.fake_model import FakeModel, read, reply, verdicts
-from tests.score.over_http import Endpoints
+from tests.score.over_http import client_at
 
 
 def ask(model, windows, label="cats", kind="detect", seed=0, per_prompt=10, sample=0):
@@ -279,7 +278,7 @@ def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
             return [verdict.value for verdict in asyncio.run(asked_at(server.base_url, windows))]
 
     async def asked_at(base_url, windows):
-        client = LlmClient(Endpoints(base_url), 4)
+        client = client_at(base_url)
         try:
             model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "score", 0, "detection"))
             return await ask_windows(model, "detect", 'the word "cat"', windows, 0, 10)

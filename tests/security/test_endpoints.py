@@ -53,7 +53,7 @@ def reply(content: str = '{"1": "yes"}', choices: int = 1, **more: Any) -> bytes
 
 async def asked(at: Hostile, patience: float = 0.2, **spec: Any) -> Any:
     """What one question comes to: a reply, or the error."""
-    client = LlmClient(_Named(at.base_url), max_outage_seconds=patience)
+    client = _client(at.base_url, llm_max_outage_seconds=patience)
     call_store = MemoryCallStore()
     try:
         model = client.model(ModelSpec(model="m", timeout_seconds=spec.pop("seconds", 20.0), **spec), call_store, TAG)
@@ -72,14 +72,8 @@ def attacked(answer: Answer, **spec: Any) -> tuple[Any, Hostile]:
     return asyncio.run(work())
 
 
-class _Named:
-    """One endpoint, with its key."""
-
-    def __init__(self, base_url: str) -> None:
-        self.llm_base_url = base_url
-
-    def key_of(self, base_url: str) -> str:
-        return KEY
+def _client(base_url: str, **settings: Any) -> LlmClient:
+    return LlmClient(Settings(llm_base_url=base_url, llm_api_key=KEY, **settings))
 
 
 # Which URLs.
@@ -169,7 +163,7 @@ def test_children_are_given_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_stored_job_pauses_where_its_endpoint_is_on_the_list_no_more() -> None:
-    client = LlmClient(_Named("https://api.openai.com/v1"))
+    client = _client("https://api.openai.com/v1")
     with pytest.raises(EndpointRefusedError, match="GLOSSATOR_LLM_ENDPOINTS"):
         client.model(ModelSpec(model="m", base_url="http://127.0.0.1:9/v1"), MemoryCallStore(), TAG)
 
@@ -254,7 +248,7 @@ def test_the_address_that_was_looked_at_is_the_one_that_is_asked() -> None:
 def test_an_endpoint_at_a_forbidden_address_refuses_the_job_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.llm.transports.http.aiohttp.ThreadedResolver", lambda: Turning("10.1.2.3"))
     settings = Settings(llm_base_url="http://models.example.com/v1", llm_max_outage_seconds=1.0)
-    client = LlmClient.of(settings)
+    client = LlmClient(settings)
 
     async def work() -> None:
         with pytest.raises(EndpointRefusedError, match="GLOSSATOR_ALLOWED_PRIVATE_NETWORKS"):
@@ -276,7 +270,7 @@ def test_a_redirect_carries_neither_prompt_nor_key_elsewhere(status: str) -> Non
             error = await asked(at)
             assert isinstance(error, EndpointUnreachableError) and "redirect" in str(error) and other.base_url in str(error)
             assert "secret=1" not in str(error)
-            client = LlmClient(_Named(at.base_url))
+            client = _client(at.base_url)
             with pytest.raises((EndpointUnreachableError, AbilityMissingError)):
                 await probe(client, ModelSpec(model="m"), frozenset(), 5.0)
             await client.close()
@@ -424,7 +418,7 @@ def test_lines_of_a_file_that_nobody_asked_for_are_not_kept(peak: list[int]) -> 
 def test_ten_thousand_choices_are_no_answer_and_are_not_kept() -> None:
     async def work() -> None:
         async with hostile(says(json.dumps({"choices": [{"message": {"content": "y"}}] * 10_000}).encode())) as at:
-            client, call_store = LlmClient(_Named(at.base_url)), MemoryCallStore()
+            client, call_store = _client(at.base_url), MemoryCallStore()
             found = await client.model(ModelSpec(model="m"), call_store, TAG).ask(question())
             await client.close()
             assert found.finish == "invalid" and "10,000 choices" in found.reason

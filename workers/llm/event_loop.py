@@ -93,7 +93,7 @@ def client_of(settings: Settings) -> "LlmClient":
 
     with _creating:
         if settings not in _clients:
-            _clients[settings] = LlmClient.of(settings)
+            _clients[settings] = LlmClient(settings)
         return _clients[settings]
 
 
