@@ -3,17 +3,18 @@
 import json
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 from interp.domain.errors import CallFailedError
+from interp.judge import prompts
 from interp.judge.batch import failed_verdict
-from interp.judge.prompts import explanation_part, template
 from interp.judge.verdicts import Verdict
-from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice
-from interp.llm.prompt_text import FENCE_RULE, fence, nonce_of
+from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice, token_starts
+from interp.llm.prompt_text import nonce_of
 from interp.llm.replies.structured import ask_for, json_object
 
 Kind = Literal["discriminate", "intrude"]
@@ -53,20 +54,9 @@ async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQu
 
 def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0, with_odds: bool = False) -> Prompt:
     """Return the prompt of a question; for an intruder without the explanation."""
-    source = template(kind)
     nonce = nonce_of([text for _, text in question.texts] + [label or ""])
-    values = {"fence_rule": FENCE_RULE, "contexts": fence(question.texts, nonce)}
-    if kind == "discriminate":
-        values["explanation"] = explanation_part(label, nonce)
-    return Prompt(
-        messages=source.messages(**values),
-        template=source.title,
-        typical=json.dumps({KEYS[kind]: 1}),
-        max_tokens=MAX_TOKENS,
-        schema=_schema(KEYS[kind], question.options),
-        top_logprobs=ALTERNATIVES if with_odds else 0,
-        sample=sample,
-    )
+    typical, schema = json.dumps({KEYS[kind]: 1}), _schema(KEYS[kind], question.options)
+    return prompts.question(kind, label, question.texts, nonce, typical, MAX_TOKENS, schema, ALTERNATIVES if with_odds else 0, sample)
 
 
 def choice_of(text: str, key: str, options: int) -> int:
@@ -85,14 +75,12 @@ def probability_of(choices: Sequence[TokenChoice], key: str, answer: int, option
     found = list(re.finditer(rf'"{key}"\s*:\s*"?(\d)', text))
     if not found:
         return None
-    place, end = found[-1].start(1), 0
-    for choice in choices:
-        start, end = end, end + len(choice.token)
-        if end > place:
-            break
+    place, starts = found[-1].start(1), token_starts(choices)
+    token = bisect_right(starts, place) - 1
+    choice = choices[token]
     weights = [0.0] * (options + 1)
-    for token, logprob in {choice.token: choice.logprob, **dict(choice.alternatives)}.items():
-        number = re.sub(r"\D", "", token.removeprefix(text[start:place]))
+    for word, logprob in {choice.token: choice.logprob, **dict(choice.alternatives)}.items():
+        number = re.sub(r"\D", "", word.removeprefix(text[starts[token] : place]))
         if number and int(number) <= options:
             weights[int(number)] += math.exp(logprob)
     total = sum(weights[1:])
@@ -101,5 +89,4 @@ def probability_of(choices: Sequence[TokenChoice], key: str, answer: int, option
 
 @cache
 def _schema(key: str, options: int) -> Schema:
-    properties = {key: {"type": "integer", "enum": list(range(1, options + 1))}}
-    return Schema(f"{key}_of_{options}", {"type": "object", "properties": properties, "required": [key], "additionalProperties": False})
+    return Schema.of(f"{key}_of_{options}", {key: {"type": "integer", "enum": list(range(1, options + 1))}})

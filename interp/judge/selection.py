@@ -8,37 +8,20 @@ from numpy.typing import NDArray
 
 from interp.domain.errors import CallFailedError
 from interp.judge.batch import failed_verdict
-from interp.judge.prompts import explanation_part, template
+from interp.judge.prompts import in_order, question
 from interp.judge.verdicts import Verdict
-from interp.llm.base import Model, Prompt, Schema
-from interp.llm.prompt_text import FENCE_RULE, fence, nonce_of
+from interp.llm.base import Model, Schema
+from interp.llm.prompt_text import nonce_of
 from interp.llm.replies.structured import ask_for, json_object
 
 MAX_TOKENS = 96
-SCHEMA = Schema(
-    "selection",
-    {
-        "type": "object",
-        "properties": {"fires": {"type": "array", "items": {"type": "integer"}}},
-        "required": ["fires"],
-        "additionalProperties": False,
-    },
-)
+SCHEMA = Schema.of("selection", {"fires": {"type": "array", "items": {"type": "integer"}}})
 
 
 async def select(model: Model, label: str | None, texts: Sequence[str], sample: int = 0) -> Verdict[NDArray[np.bool_]]:
     """Return in which of N texts the feature fires, bool [N]. Raises JobPausedError."""
     nonce = nonce_of([label or "", *texts])
-    source = template("select")
-    contexts = fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce)
-    prompt = Prompt(
-        messages=source.messages(fence_rule=FENCE_RULE, explanation=explanation_part(label, nonce), contexts=contexts),
-        template=source.title,
-        typical='{"fires": [2, 5, 9, 12]}',
-        max_tokens=MAX_TOKENS,
-        schema=SCHEMA,
-        sample=sample,
-    )
+    prompt = question("select", label, in_order(texts), nonce, '{"fires": [2, 5, 9, 12]}', MAX_TOKENS, SCHEMA, 0, sample)
     try:
         read = await ask_for(model, prompt, lambda text: listed(text, len(texts)))
     except CallFailedError as error:

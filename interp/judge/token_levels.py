@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,10 @@ from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Contexts
 from interp.domain.vocabulary import Vocabulary
 from interp.judge.batch import BatchQuestion, ask_prompts, failed_verdict
-from interp.judge.prompts import explanation_part, template
+from interp.judge.prompts import in_order, question, template
 from interp.judge.verdicts import Verdict
-from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
-from interp.llm.prompt_text import FENCE_RULE, escaped, fence, left_text, nonce_of, numbered, pieces
+from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice, token_starts
+from interp.llm.prompt_text import escaped, left_text, nonce_of, numbered, pieces
 from interp.llm.replies.structured import ask_for, json_object
 
 Floats = NDArray[np.float32]
@@ -67,13 +68,13 @@ async def simulate(
     """
     if Ability.LOGPROBS in model.abilities:
         return await ask_prompts(lambda part: _ask_levels(model, label, part, sample), windows, [[place] for prompt in prompts for place in prompt])
-    question: BatchQuestion[Tokens, Floats, Floats] = BatchQuestion(
+    batch: BatchQuestion[Tokens, Floats, Floats] = BatchQuestion(
         model,
         lambda part: _pairs_prompt(label, part, sample),
         lambda text, part: pairs_of(text, [len(window) for window in part]),
         lambda levels, reply: {number: Verdict.answered(values, key=reply.key) for number, values in levels.items()},
     )
-    return await ask_prompts(question.ask, windows, prompts)
+    return await ask_prompts(batch.ask, windows, prompts)
 
 
 def template_of(model: Model) -> str:
@@ -98,26 +99,15 @@ def _pairs_prompt(label: str | None, windows: Sequence[Tokens], sample: int) -> 
     typical = json.dumps({str(number): [[1, 8], [len(window), 2]] if len(window) else [] for number, window in zip(numbers, windows, strict=True)})
     max_tokens = sum(32 + 4 * len(window) for window in windows)
     pairs = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
-    keys = [str(number) for number in numbers]
-    schema = {"type": "object", "properties": dict.fromkeys(keys, pairs), "required": keys, "additionalProperties": False}
-    return _prompt("simulate", label, windows, typical, max_tokens, sample, Schema("simulation", schema))
+    schema = Schema.of("simulation", dict.fromkeys(map(str, numbers), pairs))
+    return _prompt("simulate", label, windows, typical, max_tokens, sample, schema)
 
 
 def _prompt(
     name: str, label: str | None, windows: Sequence[Tokens], typical: str, max_tokens: int, sample: int, schema: Schema | None = None
 ) -> Prompt:
-    texts = [(str(number), _lines(window)) for number, window in enumerate(windows, start=1)]
-    nonce = nonce_of([label or "", *(text for _, text in texts)])
-    source = template(name)
-    return Prompt(
-        messages=source.messages(fence_rule=FENCE_RULE, explanation=explanation_part(label, nonce), contexts=fence(texts, nonce)),
-        template=source.title,
-        typical=typical,
-        max_tokens=max_tokens,
-        schema=schema,
-        top_logprobs=0 if schema else ALTERNATIVES,
-        sample=sample,
-    )
+    texts = [_lines(window) for window in windows]
+    return question(name, label, in_order(texts), nonce_of([label or "", *texts]), typical, max_tokens, schema, 0 if schema else ALTERNATIVES, sample)
 
 
 def _lines(window: Tokens) -> str:
@@ -187,14 +177,13 @@ def expected_level(alternatives: Iterable[tuple[str, float]]) -> float | None:
 
 def expected_levels(reply: Reply, written: Floats) -> Floats:
     """Return the expectation at each token, float32 [n], or the written level without alternatives."""
-    starts = np.cumsum([0] + [len(choice.token) for choice in reply.choices])
     text = "".join(choice.token for choice in reply.choices)
-    levels = written.copy()
+    levels, starts = written.copy(), token_starts(reply.choices)
     for line in _LINE.finditer(text):
         number = int(line[1])
         if not 1 <= number <= len(levels):
             continue
-        place = int(np.searchsorted(starts, line.start(2), side="right")) - 1
+        place = bisect_right(starts, line.start(2)) - 1
         level = expected_level(_weighed(reply.choices, place, line[2]))
         if level is not None:
             levels[number - 1] = level

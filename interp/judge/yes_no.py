@@ -1,18 +1,20 @@
 """Ask a language model yes/no questions about windows, several per prompt."""
 
+import json
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from interp.judge.batch import BatchQuestion, ask_prompts
 from interp.judge.prompt_packing import prompts_of
-from interp.judge.prompts import explanation_part, template
+from interp.judge.prompts import in_order, question
 from interp.judge.verdicts import AnswerStatus, Verdict
-from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice
-from interp.llm.prompt_text import FENCE_RULE, fence, nonce_of
+from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice, token_starts
+from interp.llm.prompt_text import nonce_of
 from interp.llm.replies.structured import json_object
 
 Question = Literal["detect", "fuzz"]
@@ -48,37 +50,27 @@ async def ask_windows(
     are judged alike. See `BatchQuestion.ask` for incomplete replies and failed calls.
     """
     has_odds = Ability.LOGPROBS in model.abilities
-    question: BatchQuestion[Window, str, bool] = BatchQuestion(
+    batch: BatchQuestion[Window, str, bool] = BatchQuestion(
         model,
         lambda part: prompt_of(kind, label, [window.text for window in part], sample, has_odds),
         lambda text, part: words_of(text, len(part)),
         _verdicts,
     )
-    return await ask_prompts(question.ask, windows, prompts_of([window.group for window in windows], per_prompt, seed))
+    return await ask_prompts(batch.ask, windows, prompts_of([window.group for window in windows], per_prompt, seed))
 
 
 def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: int = 0, with_odds: bool = False) -> Prompt:
     """Return the question about these texts, numbered from 1 in their order."""
-    source, count = template(kind), len(texts)
-    nonce = nonce_of([*texts, label or ""])
-    contexts = fence([(str(number), text) for number, text in enumerate(texts, start=1)], nonce)
-    return Prompt(
-        messages=source.messages(fence_rule=FENCE_RULE, explanation=explanation_part(label, nonce), contexts=contexts),
-        template=source.title,
-        typical="{" + ", ".join(f'"{number}": "no"' for number in range(1, count + 1)) + "}",
-        max_tokens=MAX_TOKENS + MAX_TOKENS_PER_WINDOW * count,
-        schema=schema_of(count),
-        top_logprobs=ALTERNATIVES if with_odds else 0,
-        sample=sample,
-    )
+    count, nonce = len(texts), nonce_of([*texts, label or ""])
+    typical = json.dumps(dict.fromkeys(map(str, range(1, count + 1)), NO))
+    max_tokens = MAX_TOKENS + MAX_TOKENS_PER_WINDOW * count
+    return question(kind, label, in_order(texts), nonce, typical, max_tokens, schema_of(count), ALTERNATIVES if with_odds else 0, sample)
 
 
 @cache
 def schema_of(count: int) -> Schema:
     """Return the schema of an object with verdicts under 1 to `count`."""
-    numbers = [str(number) for number in range(1, count + 1)]
-    properties: dict[str, Any] = {number: {"type": "string", "enum": list(WORDS)} for number in numbers}
-    return Schema(f"verdicts_{count}", {"type": "object", "properties": properties, "required": numbers, "additionalProperties": False})
+    return Schema.of(f"verdicts_{count}", {str(number): {"type": "string", "enum": list(WORDS)} for number in range(1, count + 1)})
 
 
 def words_of(text: str, count: int) -> dict[int, str]:
@@ -121,12 +113,9 @@ def odds_of(choices: Sequence[TokenChoice]) -> dict[int, float]:
     text = "".join(choice.token for choice in choices)
     places = [(int(match[1]), match.start(2)) for match in _VERDICT.finditer(text)]
     numbers = [number for number, _ in places]
-    starts = [0]
-    for choice in choices:
-        starts.append(starts[-1] + len(choice.token))
-    odds: dict[int, float] = {}
+    starts, odds = token_starts(choices), dict[int, float]()
     for number, place in places:
-        token = next(index for index in range(len(choices)) if starts[index + 1] > place)
+        token = bisect_right(starts, place) - 1
         share = _yes_share(choices[token], text[starts[token] : place])
         if share is not None and numbers.count(number) == 1:
             odds[number] = share

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ class Schema:
 
     name: str
     body: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str, properties: Mapping[str, Any]) -> "Schema":
+        return cls(name, {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,11 @@ class TokenChoice:
     token: str
     logprob: float
     alternatives: tuple[tuple[str, float], ...] = ()
+
+
+def token_starts(choices: Sequence[TokenChoice]) -> list[int]:
+    """Return where each token starts in their joined text, and its end."""
+    return list(accumulate((len(choice.token) for choice in choices), initial=0))
 
 
 @dataclass(frozen=True, slots=True)
