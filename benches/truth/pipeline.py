@@ -9,6 +9,7 @@ import numpy as np
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
 from api.demo.fake_llm.server import ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from benches.truth.judges import InProcess, judge, oracle
 from benches.truth.planted import DETECTION, item, named
 from benches.truth.world import World
@@ -20,7 +21,6 @@ from interp.explain import registry as explainers
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry as scorers
 from interp.score.base import ScoreContext, ScorerInput
 

@@ -1,6 +1,6 @@
 """Define the client's store of calls: cache, budget, record of calls, open batches.
 
-The client depends on no database: a worker gives it a store that writes to one, tests and benches give it `MemoryCallStore`.
+The client depends on no database: a worker gives it a store that writes to one, a probe `ForgetfulCallStore`.
 """
 
 from collections.abc import Sequence
@@ -118,3 +118,25 @@ class CallStore(Protocol):
     async def batch_ended(self, batch_id: str) -> None:
         """Record that each answer of the batch is recorded, or can never be read."""
         ...
+
+
+class ForgetfulCallStore:
+    """A `CallStore` without cache, caps and records, for probes."""
+
+    async def recall(self, key: str) -> None: ...
+
+    async def reserve(self, amount: Amount) -> Amount:
+        return amount
+
+    def check(self) -> None: ...
+
+    def settle(self, reserved: Amount, spent: Amount) -> None: ...
+
+    def record(self, call: Call) -> None: ...
+
+    async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:  # noqa: ARG002
+        return ()
+
+    async def batch_submitted(self, batch: PendingBatch) -> None: ...
+
+    async def batch_ended(self, batch_id: str) -> None: ...

@@ -17,9 +17,8 @@ from interp.domain.errors import (
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt
 from interp.llm.cache_key import shown_url
-from interp.llm.call_store import Tag
+from interp.llm.call_store import ForgetfulCallStore, Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import TransportError
 from interp.llm.transports.retry import decide, retried
@@ -111,7 +110,7 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
         listed = []  # it is slow: the question that follows decides
     names = tuple(sorted(str(entry["id"]) for entry in listed))
     entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
-    model = client.model(spec, MemoryCallStore(), TAG)
+    model = client.model(spec, ForgetfulCallStore(), TAG)
     abilities, width = set(), None
     try:
         if Ability.EMBEDDINGS in needs:

@@ -7,9 +7,10 @@ through `fence` alone.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,11 +108,8 @@ def mark(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> s
 
     A flagged piece that is empty (the first bytes of a character) passes its mark on to the piece that has the character.
     """
-    parts, done = [], 0
-    for start, stop in _runs(strings, flags):
-        parts += [shown("".join(strings[done:start])), OPEN, shown("".join(strings[start:stop])), CLOSE]
-        done = stop
-    return "".join([*parts, shown("".join(strings[done:]))])
+    runs = _runs(strings, [0 if flag else None for flag in np.asarray(flags).tolist()])
+    return "".join(shown(text) if level is None else f"{OPEN}{shown(text)}{CLOSE}" for level, text in runs)
 
 
 def mark_levels(strings: Sequence[str], levels: Sequence[int | None]) -> str:
@@ -119,33 +117,22 @@ def mark_levels(strings: Sequence[str], levels: Sequence[int | None]) -> str:
 
     Neighbours of one level share a pair. An empty piece (the first bytes of a character) passes its mark on as in `mark`; the larger level counts.
     """
-    shifted: list[int | None] = [None] * len(strings)
-    carried: int | None = None
-    for place, (string, level) in enumerate(zip(strings, levels, strict=True)):
-        known = [each for each in (carried, level) if each is not None]
-        carried = max(known) if known else None
-        if string:
-            shifted[place], carried = carried, None
-    shown_pieces = [(level, string) for string, level in zip(strings, shifted, strict=True) if string]
-    runs = [(level, "".join(string for _, string in run)) for level, run in groupby(shown_pieces, key=lambda pair: pair[0])]
+    runs = _runs(strings, levels)
     return "".join(shown(text) if level is None else f"{OPEN}{shown(text)}{LEVEL}{level}{CLOSE}" for level, text in runs)
 
 
-def _runs(strings: Sequence[str], flags: Sequence[bool] | NDArray[np.bool_]) -> list[list[int]]:
-    """Return [start, stop] of each marked run; runs and their ends are not empty."""
-    runs: list[list[int]] = []
-    for place in np.flatnonzero(flags).tolist():
-        while place < len(strings) and not strings[place]:
-            place += 1
-        if place == len(strings):
-            break
-        if runs and place < runs[-1][1]:
-            continue
-        if runs and not any(strings[runs[-1][1] : place]):
-            runs[-1][1] = place + 1
-        else:
-            runs.append([place, place + 1])
-    return runs
+def _runs(strings: Sequence[str], levels: Sequence[int | None]) -> Iterator[tuple[int | None, str]]:
+    """Yield (level, text) of neighbours of one level, with an empty piece's level at the next."""
+    carried: int | None = None
+    pairs = []
+    for string, level in zip(strings, levels, strict=True):
+        if level is not None and (carried is None or level > carried):
+            carried = level
+        if string:
+            pairs.append((carried, string))
+            carried = None
+    for level, run in groupby(pairs, key=itemgetter(0)):
+        yield level, "".join([string for _, string in run])
 
 
 def shown(text: str) -> str:

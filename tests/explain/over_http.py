@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from benches.memory_call_store import MemoryCallStore
 from interp.config.settings import Settings
 from interp.domain.evidence import FeatureEvidence
 from interp.domain.explanation import Explanation
@@ -15,7 +16,6 @@ from interp.explain import registry
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 
 T = TypeVar("T")

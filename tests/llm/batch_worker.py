@@ -5,9 +5,9 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from benches.memory_call_store import MemoryCallStore
 from interp.llm.base import Message, Prompt, Usage
 from interp.llm.call_store import Call, PendingBatch, StoredReply
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.prompt_text import fence, fence_label, nonce_of
 from tests.llm.conftest import ClientHarness, question
 

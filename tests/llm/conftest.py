@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import pytest
 
 from api.demo.fake_llm import ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from interp.config.settings import Settings
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 
 T = TypeVar("T")

@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from api.demo.fake_llm import Faults, ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
 from interp.llm.call_store import PendingBatch
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.batch_queue import FILE, MAX_SUBMISSIONS, BatchTransport

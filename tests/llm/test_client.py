@@ -12,6 +12,7 @@ import pytest
 
 from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import (
     BudgetReachedError,
     CallFailedError,
@@ -28,7 +29,6 @@ from interp.domain.errors import (
 from interp.domain.spec import BudgetSpec, ModelSpec, Price
 from interp.llm.attempts import CallCost
 from interp.llm.base import Reply, Usage
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError

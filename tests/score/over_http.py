@@ -3,12 +3,12 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from benches.memory_call_store import MemoryCallStore
 from interp.config.settings import Settings
 from interp.domain.score import Score
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext, ScorerInput
 from tests.score.cat_feature import VOCABULARY

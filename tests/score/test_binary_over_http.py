@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from api.demo.fake_llm import Faults, NoisyReader, QuotedReader, ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError
 from interp.domain.spec import BudgetSpec
 from interp.llm.base import Ability
-from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.cat_feature import item_of
 from tests.score.over_http import ScoringEndpoint
 from tests.score.test_choice import distractors

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 
 from api.demo.fake_llm import CoinReader, Faults, ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import AbilityMissingError
 from interp.domain.evidence import ContextKind
 from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.score import registry
 from interp.score.base import ScoreContext
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of

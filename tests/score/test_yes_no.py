@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.demo.fake_llm import ScriptedServer
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError, CallRejectedError
 from interp.domain.spec import ModelSpec
 from interp.judge.prompt_packing import prompts_of
@@ -17,7 +18,6 @@ from interp.judge.verdicts import AnswerStatus
 from interp.judge.yes_no import Window, ask_windows, odds_of, prompt_of, words_of
 from interp.llm.base import Ability, TokenChoice
 from interp.llm.call_store import Tag
-from interp.llm.memory_call_store import MemoryCallStore
 from tests.score.fake_model import FakeModel, read, reply, verdicts
 from tests.score.over_http import client_at
 

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from api.app import create_app
 from benches.in_process import InProcess
+from benches.memory_call_store import MemoryCallStore
 from interp.config.outgoing import Reach
 from interp.config.settings import Settings
 from interp.domain.errors import (
@@ -31,7 +32,6 @@ from interp.domain.errors import (
 )
 from interp.domain.spec import ModelSpec
 from interp.llm.client import LlmClient
-from interp.llm.memory_call_store import MemoryCallStore
 from interp.llm.probe import models_now, probe
 from interp.llm.transports.base import TransportError
 from interp.llm.transports.endpoint import Endpoint

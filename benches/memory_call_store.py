@@ -1,4 +1,4 @@
-"""Store calls in memory, for tests, benches and probes."""
+"""Store calls in memory, for benches and tests."""
 
 import asyncio
 from collections.abc import Sequence

@@ -5,10 +5,10 @@ import random
 
 import pytest
 
+from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError, PriceUnknownError
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
-from interp.llm.memory_call_store import MemoryCallStore
 
 
 def test_a_reservation_waits_while_others_may_give_room_back() -> None:
