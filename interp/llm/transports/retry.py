@@ -25,8 +25,9 @@ from interp.domain.errors import (
 )
 from interp.llm.transports.base import TransportError
 
-E = TypeVar("E", CallFailedError, JobPausedError)
 R = TypeVar("R")
+# An error, what happened, and the cure.
+Meaning = tuple[type[CallFailedError] | type[JobPausedError], str, str]
 
 FIRST_WAIT = 0.5
 MAX_WAIT = 30.0
@@ -83,57 +84,41 @@ def decide(fault: TransportError, attempt: int, jitter: float, now: datetime | N
 
 def _error_of(fault: TransportError, model: str, path: str) -> CallFailedError | JobPausedError | None:
     """Return the error that ends the call; None where another attempt may succeed."""
+    found = _meaning(fault, model, path)
+    return None if found is None else found[0](found[1], why=fault.message, cure=found[2], status=fault.status, code=fault.code)
+
+
+def _meaning(fault: TransportError, model: str, path: str) -> Meaning | None:
     if fault.kind == "oversized":
-        return _made(ReplyTooLargeError, "The endpoint's reply is larger than its question can need.", fault, LARGER)
+        return ReplyTooLargeError, "The endpoint's reply is larger than its question can need.", LARGER
     if fault.kind == "forbidden":
-        return _made(EndpointRefusedError, "The endpoint is at an address that the server may not ask.", fault, NETWORKS)
-    if fault.kind != "status" or fault.status is None:
+        return EndpointRefusedError, "The endpoint is at an address that the server may not ask.", NETWORKS
+    status, code = fault.status, fault.code or ""
+    if fault.kind != "status" or status is None:
         return None
-    if fault.status == 429 and (fault.code or "") in QUOTA_CODES:
-        return _made(QuotaExhaustedError, "The account's quota at the endpoint is used up.", fault, "Top it up and resume the job.")
-    return None if fault.status == 429 or fault.status >= 500 or fault.status in TRANSIENT else _status_error(fault, fault.status, model, path)
-
-
-def _status_error(fault: TransportError, status: int, model: str, path: str) -> CallFailedError | JobPausedError:
-    text = f"{fault.code or ''} {fault.message}"
-    if status in (400, 403) and ((fault.code or "").lower() in FILTER_CODES or FILTERED.search(fault.message)):
-        return _made(RefusalError, "A filter of the endpoint declined the question.", fault, "")
+    if status == 429 and code in QUOTA_CODES:
+        return QuotaExhaustedError, "The account's quota at the endpoint is used up.", "Top it up and resume the job."
+    if status == 429 or status >= 500 or status in TRANSIENT:
+        return None
+    if status in (400, 403) and (code.lower() in FILTER_CODES or FILTERED.search(fault.message)):
+        return RefusalError, "A filter of the endpoint declined the question.", ""
     if 300 <= status < 400:
-        return _made(
-            EndpointUnreachableError,
-            "The endpoint answers with a redirect, and redirects are not followed: prompts and keys go to the base URL alone.",
-            fault,
-            "Where you trust what it leads to, give that as the base URL.",
-        )
+        what = "The endpoint answers with a redirect, and redirects are not followed: prompts and keys go to the base URL alone."
+        return EndpointUnreachableError, what, "Where you trust what it leads to, give that as the base URL."
     if status in (401, 403):
-        return _made(
-            KeyRefusedError,
-            "The endpoint refuses the key.",
-            fault,
-            "Set the key that belongs to this base URL, restart the workers, and resume the job.",
-        )
+        return KeyRefusedError, "The endpoint refuses the key.", "Set the key that belongs to this base URL, restart the workers, and resume the job."
     if status == 402:
-        return _made(QuotaExhaustedError, "The endpoint wants to be paid first.", fault, "Top the account up and resume the job.")
-    if fault.code == "context_length_exceeded" or status == 413 or CONTEXT.search(text):
-        return _made(
-            PromptTooLongError, "The prompt is longer than the model's window.", fault, "Show fewer or shorter contexts, or take another model."
-        )
-    if status in (400, 404) and (fault.code == "model_not_found" or MODEL.search(fault.message)):
-        return _made(ModelUnknownError, f"The endpoint has no model {model!r}.", fault, "Name one that it lists.")
+        return QuotaExhaustedError, "The endpoint wants to be paid first.", "Top the account up and resume the job."
+    if code == "context_length_exceeded" or status == 413 or CONTEXT.search(f"{code} {fault.message}"):
+        return PromptTooLongError, "The prompt is longer than the model's window.", "Show fewer or shorter contexts, or take another model."
+    if status in (400, 404) and (code == "model_not_found" or MODEL.search(fault.message)):
+        return ModelUnknownError, f"The endpoint has no model {model!r}.", "Name one that it lists."
     if status in (404, 405, 501) and path != "chat":
-        return _made(AbilityMissingError, f"The endpoint has no {path}.", fault, "Take an endpoint that has, or leave out the scorer that needs it.")
+        return AbilityMissingError, f"The endpoint has no {path}.", "Take an endpoint that has, or leave out the scorer that needs it."
     if status in (404, 405):
-        return _made(
-            EndpointUnreachableError,
-            "There are no chat completions at the base URL.",
-            fault,
-            "See that it ends where /chat/completions begins: often in /v1.",
-        )
-    return _made(CallRejectedError, f"The endpoint rejected the request with status {status}.", fault, "")
-
-
-def _made(kind: type[E], what: str, fault: TransportError, cure: str) -> E:
-    return kind(what, why=fault.message, cure=cure, status=fault.status, code=fault.code)
+        what = "There are no chat completions at the base URL."
+        return EndpointUnreachableError, what, "See that it ends where /chat/completions begins: often in /v1."
+    return CallRejectedError, f"The endpoint rejected the request with status {status}.", ""
 
 
 def backoff(attempt: int, jitter: float) -> float:
