@@ -52,7 +52,7 @@ class Breaker:
         """Close the breaker after any answer of the endpoint, even a refusal."""
         self._failing_since, self._faults, self._rejections, self._error = None, 0, 0, None
         self.last_fault = ""
-        self._end_trial()
+        self.abandoned()
 
     def rejected(self, why: str) -> None:
         """Count a rejected request, or a reply that was too large.
@@ -61,24 +61,16 @@ class Breaker:
         """
         self._failing_since, self._faults = None, 0
         if self._error is not None:
-            self._rejected_while_open()
+            # The trial failed where rejections opened the breaker; else it has shown that the endpoint works, if not for this question.
+            if self._trial is not None and type(self._error) is JobPausedError:
+                self.open(self._error.copy())
+            elif self._trial is not None:
+                self.succeeded()
             return
         self._rejections += 1
         if self._rejections >= REJECTIONS:
             what = f"{self._base_url} gave the last {self._rejections} requests no answer that can be used: it rejected them, or sent too much."
             self.open(JobPausedError(what, why=why, cure="Mend the model's settings, or ask for another model."))
-
-    def _rejected_while_open(self) -> None:
-        """End the trial by a rejection.
-
-        It failed where rejections opened the breaker; else it has shown that the endpoint works, if not for this question.
-        """
-        if self._trial is None:
-            return
-        if type(self._error) is JobPausedError:
-            self.open(self._error.copy())
-        else:
-            self.succeeded()
 
     def failed(self, fault: TransportError, wait: float | None = None) -> None:
         """Count a transient fault and its announced wait in seconds; open after `max_outage` seconds."""
@@ -103,11 +95,13 @@ class Breaker:
         """Admit no call until the cool-down is over."""
         self._error, self._opened_at = error, self._clock()
         self._failing_since, self._faults, self._rejections = None, 0, 0
-        self._end_trial()
+        self.abandoned()
 
     def abandoned(self) -> None:
         """End a trial without an outcome: the call was cancelled or out of budget."""
-        self._end_trial()
+        if self._trial is not None and not self._trial.done():
+            self._trial.set_result(None)
+        self._trial = None
 
     def check(self) -> None:
         """Raise the error when open without a trial, for a call between two attempts."""
@@ -121,8 +115,3 @@ class Breaker:
             )
         what = f"{self._base_url} does not answer."
         return EndpointUnreachableError(what, why=f"{why} The last: {fault.message}", cure="See to the endpoint and resume the job.")
-
-    def _end_trial(self) -> None:
-        if self._trial is not None and not self._trial.done():
-            self._trial.set_result(None)
-        self._trial = None

@@ -50,7 +50,7 @@ class ConcurrencyLimiter:
 
     async def acquire(self) -> Permit:
         """Wait in order for a free place in the window and a pause's end."""
-        if not self._waiting and self._has_room():
+        if not self._waiting and self._has_place():
             return self._permit()
         waiter: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
@@ -68,9 +68,10 @@ class ConcurrencyLimiter:
         """
         self.in_flight -= 1
         if outcome == "success" and self._last_full >= permit.number and permit.epoch == self._epoch:
-            self._grow()
+            self.window = min(float(self.ceiling), self.window + (self._step / self.window if self._epoch else 1.0))
         elif outcome == "pushed_back" and permit.epoch == self._epoch:
-            self._cut()
+            self._epoch += 1
+            self.window = max(FLOOR, self.window * CUT)
         self._wake()
 
     def pause(self, seconds: float) -> None:
@@ -97,18 +98,11 @@ class ConcurrencyLimiter:
             self._last_full = self._given
         return Permit(self._epoch, self._given)
 
-    def _grow(self) -> None:
-        self.window = min(float(self.ceiling), self.window + (1.0 if not self._epoch else self._step / self.window))
-
-    def _cut(self) -> None:
-        self._epoch += 1
-        self.window = max(FLOOR, self.window * CUT)
-
-    def _has_room(self) -> bool:
+    def _has_place(self) -> bool:
         return self.in_flight < int(self.window) and not self._resume_at
 
     def _wake(self) -> None:
-        while self._waiting and self._has_room():
+        while self._waiting and self._has_place():
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(self._permit())

@@ -122,7 +122,7 @@ def mark_levels(strings: Sequence[str], levels: Sequence[int | None]) -> str:
 
 
 def _runs(strings: Sequence[str], levels: Sequence[int | None]) -> Iterator[tuple[int | None, str]]:
-    """Yield (level, text) of neighbours of one level, with an empty piece's level at the next."""
+    """Yield (level, text) of neighbours; an empty piece gives its level to the next."""
     carried: int | None = None
     pairs = []
     for string, level in zip(strings, levels, strict=True):

@@ -13,7 +13,16 @@ from interp.llm.cache_key import Namer, shown_url
 from interp.llm.pricing import rates_of
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.endpoint import Endpoint
-from interp.llm.transports.payloads import bound_of, chat_body, choices_of, read_chat, read_failed_generation, usage_of
+from interp.llm.transports.payloads import (
+    bound_of,
+    chat_body,
+    choices_of,
+    read_chat,
+    read_failed_generation,
+    read_prompt_tokens,
+    read_vectors,
+    usage_of,
+)
 from interp.llm.transports.quirks import EndpointQuirks
 from tests.llm.conftest import question
 
@@ -128,6 +137,16 @@ def test_no_body_breaks_the_reader(value: Any) -> None:
         return
     assert 0 <= answer.usage.prompt_tokens <= 1000 and 0 <= answer.usage.completion_tokens <= 100
     choices_of(value)
+
+
+def test_numbers_that_no_float_holds_are_no_crash():
+    huge = 10**400
+    assert choices_of({"content": [{"token": "a", "logprob": huge}]}) == ()
+    assert read_prompt_tokens({"choices": [{"prompt_logprobs": [None, {"7": {"logprob": huge, "decoded_token": "a"}}]}]}) is None
+    assert read_prompt_tokens({"choices": [{"logprobs": {"tokens": ["a", "b"], "token_logprobs": [huge, -1.0]}}]}) is None
+    for entry in ({"index": 0, "embedding": [huge]}, {"index": float("inf"), "embedding": [1.0]}):
+        with pytest.raises(TransportError, match="no lists of numbers"):
+            read_vectors({"data": [entry]}, 1)
 
 
 @pytest.mark.parametrize(

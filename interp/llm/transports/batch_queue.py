@@ -66,7 +66,7 @@ class BatchTransport:
             self.release(queue)
 
     def release(self, queue: "BatchQueue") -> None:
-        """Delete an unused queue, which holds its chunk's call store; unused answers can be read again."""
+        """Delete an unused queue, which holds its call store; its answers can be read again."""
         if not queue.users and not queue.tasks:
             self._queues = {name: other for name, other in self._queues.items() if other is not queue}
 
@@ -77,7 +77,10 @@ class BatchTransport:
 
 @dataclass
 class PendingQuestion:
-    """A caller's question, and the future end of its batch, with its line or None; `sent` is its body once submitted."""
+    """A caller's question, its body once submitted, and its future line.
+
+    The line comes with the end of its batch, and is None where the batch has none.
+    """
 
     request: ChatRequest
     future: asyncio.Future[tuple[BatchInfo, dict[str, Any] | None]]
@@ -117,7 +120,7 @@ class BatchQueue:
         self._endings: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: ChatRequest) -> Reply:
-        """Return the answer, submitting the question again where its line expired, or its parameters can be written otherwise."""
+        """Return the answer, submitting expired lines and rewritten parameters again."""
         await self._open()
         submissions = lessons = 0
         while True:
@@ -196,7 +199,7 @@ class BatchQueue:
             await self.call_store.batch_ended(batch_id)
 
     def _take(self, request: ChatRequest) -> PendingQuestion:
-        """Return the question with its future line: of the batch that holds it, or else of the next.
+        """Add a question to the batch that holds its key, or else to the next.
 
         Nobody else waits for its key (`CallsInFlight`), unless cancelled.
         """

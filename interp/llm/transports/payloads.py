@@ -30,6 +30,7 @@ VECTOR_BYTES = 256 * 1024
 READ_BYTES = 512  # of JSON per byte of a prompt whose tokens are returned
 MAX_CHOICES = 8  # one is requested
 SHOWN = 200
+UNREADABLE = (AttributeError, LookupError, OverflowError, TypeError, ValueError)  # raised where JSON has another shape, or numbers beyond floats
 TEXT_PARTS = frozenset({None, "text", "output_text"})
 NO_JSON_CODES = frozenset({"json_validate_failed"})
 NO_JSON = re.compile(
@@ -171,21 +172,15 @@ def _text_of(content: Any) -> str:
 def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
     """Return the tokens counted by the endpoint; the bound where impossible or missing."""
     usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return bound
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if type(prompt) is not int or type(completion) is not int:
-        return bound
-    if not (0 < prompt <= bound.prompt_tokens and 0 <= completion <= bound.completion_tokens):
-        return bound
-    return Usage(prompt, completion)
+    if isinstance(usage, dict):
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+        if type(prompt) is int and type(completion) is int and 0 < prompt <= bound.prompt_tokens and 0 <= completion <= bound.completion_tokens:
+            return Usage(prompt, completion)
+    return bound
 
 
 def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
     """Return the reply's tokens with alternatives; nothing where missing or unreadable."""
-    content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not isinstance(content, list):
-        return ()
     try:
         return tuple(
             TokenChoice(
@@ -193,49 +188,32 @@ def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
                 float(entry["logprob"]),
                 tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
             )
-            for entry in content
+            for entry in (logprobs or {}).get("content") or ()
         )
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         return ()
 
 
 def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
     """Return a prompt's token log-probabilities in `/completions` (`echo` or vLLM's `prompt_logprobs`).
 
-    None where there are none. The first token has no log-probability and is left out, and so is what was generated after the prompt.
+    None where there are none. The first token has no log-probability and is left out, and so is what was generated after the prompt. vLLM gives null
+    for the first token, and `{token id: {"logprob", "rank", "decoded_token"}}` for others, the actual token first. Source: vLLM,
+    `vllm.entrypoints.openai.protocol`.
     """
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    listed = choice.get("prompt_logprobs")
-    if isinstance(listed, list):
-        return _vllm(listed)
-    logprobs, usage = choice.get("logprobs"), body.get("usage")
-    said = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return _echoed(logprobs, said if said in (0, 1) else 1) if isinstance(logprobs, dict) else None
-
-
-def _echoed(logprobs: dict[str, Any], generated: int) -> tuple[TokenChoice, ...] | None:
-    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
-    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+    try:
+        choice = body["choices"][0]
+        if isinstance(choice.get("prompt_logprobs"), list):
+            actual = [next(iter(entry.values())) for entry in choice["prompt_logprobs"] if entry]
+            pairs = [(token.get("decoded_token") or "", token["logprob"]) for token in actual]
+        else:
+            pairs = list(zip(choice["logprobs"]["tokens"], choice["logprobs"]["token_logprobs"], strict=True))
+            usage = body.get("usage")
+            has_generated = not isinstance(usage, dict) or usage.get("completion_tokens") != 0
+            pairs = [pair for pair in pairs[: len(pairs) - has_generated] if isinstance(pair[1], int | float)]
+        return tuple(TokenChoice(str(token), float(value)) for token, value in pairs) or None
+    except UNREADABLE:
         return None
-    pairs = list(zip(tokens, values, strict=True))[: len(tokens) - generated]
-    return tuple(TokenChoice(str(token), float(value)) for token, value in pairs if isinstance(value, int | float)) or None
-
-
-def _vllm(listed: list[Any]) -> tuple[TokenChoice, ...] | None:
-    """Read vLLM's entry per prompt token, with the actual token first.
-
-    null for the first, else `{token id: {"logprob", "rank", "decoded_token"}}`. Source: vLLM, `vllm.entrypoints.openai.protocol`.
-    """
-    found = []
-    for entry in listed:
-        if not isinstance(entry, dict) or not entry:
-            continue
-        actual = next(iter(entry.values()))
-        if not isinstance(actual, dict) or not isinstance(actual.get("logprob"), int | float):
-            return None
-        found.append(TokenChoice(str(actual.get("decoded_token") or ""), float(actual["logprob"])))
-    return tuple(found) or None
 
 
 def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
@@ -246,7 +224,7 @@ def read_vectors(body: dict[str, Any], count: int) -> list[NDArray[np.float32]]:
     try:
         ordered = sorted(data, key=lambda entry: int(entry["index"]))
         vectors = [np.asarray(entry["embedding"], dtype=np.float32) for entry in ordered]
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         raise TransportError("garbage", "the embeddings are no lists of numbers") from None
     if any(vector.ndim != 1 or not vector.size or not np.isfinite(vector).all() for vector in vectors):
         raise TransportError("garbage", "the embeddings hold NaN, infinity or nothing")
