@@ -72,7 +72,8 @@ EVERYWHERE = Positions()
 class Canonical:
     """Arrays in float32; D is the input's size, F the number of features.
 
-    W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`.
+    W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`, W_skip `[D, D_out]`. `batch_k` is how many
+    features of a relu dictionary fire a token on average: BatchTopK without a threshold, which is found on the corpus (`interp.collect.levels`).
     """
 
     W_enc: Floats
@@ -82,6 +83,7 @@ class Canonical:
     activation: Activation = "relu"
     threshold: Floats | None = None
     k: int | None = None
+    batch_k: int | None = None
     pre_bias: Floats | None = None
     W_skip: Floats | None = None
     input_norm: InputNorm = "none"
@@ -106,6 +108,8 @@ class Canonical:
             raise _shapes(source, f"Activation {self.activation} with k = {self.k}.")
         if self.k is not None and not 0 < self.k <= n_features:
             raise _shapes(source, f"k is {self.k} for {n_features} features.")
+        if self.batch_k is not None and (self.activation != "relu" or not 0 < self.batch_k <= n_features):
+            raise _shapes(source, f"batch_k is {self.batch_k} for {n_features} features of activation {self.activation}.")
         if self.activation == "groupmax" and self.k is not None and n_features % self.k:
             raise _shapes(source, f"{n_features} features do not form {self.k} equal groups.")
 

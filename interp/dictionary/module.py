@@ -37,6 +37,7 @@ class Dictionary:
     activation: Activation = "relu"
     threshold: Tensor | None = None
     k: int | None = None
+    batch_k: int | None = None
     pre_bias: Tensor | None = None
     W_skip: Tensor | None = None
     input_norm: InputNorm = "none"
@@ -128,7 +129,7 @@ def from_canonical(canonical: Canonical, **facts: Any) -> Dictionary:
     """Return the torch module of canonical arrays; `facts` are the other fields."""
     arrays = {name: array for name in ARRAYS if (array := getattr(canonical, name)) is not None}
     tensors: dict[str, Any] = {name: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)) for name, array in arrays.items()}
-    return Dictionary(activation=canonical.activation, k=canonical.k, input_norm=canonical.input_norm, **tensors, **facts)
+    return Dictionary(activation=canonical.activation, k=canonical.k, batch_k=canonical.batch_k, input_norm=canonical.input_norm, **tensors, **facts)
 
 
 def _layer_norm(x: Tensor) -> Tensor:

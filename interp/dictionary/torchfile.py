@@ -25,9 +25,11 @@ from interp.dictionary.weights import (
     from_file,
     open_archive,
     raw_dtype,
+    read_npz,
+    read_safetensors,
     unreadable,
 )
-from interp.domain.errors import FileMissingError, GlossatorError, PickleRefusedError
+from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError, PickleRefusedError
 from interp.security.allowed_files import open_file
 
 STORAGES = {
@@ -74,6 +76,17 @@ def read_torch(path: Path) -> Any:
         ) from cause
     except UNREADABLE as cause:
         raise unreadable(path, f"Its pickle is damaged: {str(cause)[:200]}.") from cause
+
+
+def read_tensors(path: Path) -> dict[str, StoredTensor]:
+    """Read the named tensors of a .safetensors, .npz, .pt or .pth; raises the errors of its reader, and DictionaryError for other endings."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    if path.suffix == ".npz":
+        return read_npz(path)
+    if path.suffix in (".pt", ".pth"):
+        return tensors_of(read_torch(path))
+    raise DictionaryError(f"{path} is no file of weights.", cure="Give a .safetensors, .npz, .pt or .pth file.")
 
 
 def tensors_of(content: Any) -> dict[str, StoredTensor]:

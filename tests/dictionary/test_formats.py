@@ -67,12 +67,14 @@ def dictionary_learning(folder: Path, kind: str, tensors: dict[str, Any], buffer
 
 
 def test_dictionary_learning_autoencoder(tmp_path: Path) -> None:
+    """Loading makes the decoder's columns unit vectors: activations are multiplied by their norms."""
     x, t = inputs(), linear_tensors(bias="bias")
     dictionary = files.opened(dictionary_learning(tmp_path / "ae", "AutoEncoder", t))
-    f = torch.relu(functional.linear(x - t["bias"], t["encoder.weight"], t["encoder.bias"]))
+    norms = t["decoder.weight"].norm(dim=0)
+    f = torch.relu(functional.linear(x - t["bias"], t["encoder.weight"], t["encoder.bias"])) * norms
     assert (dictionary.hook_point, dictionary.name) == ("blocks.1.hook_resid_post", "pythia-70m@1-res")
     assert_same(dictionary.encode(x), f)
-    assert_same(dictionary.decode(f), functional.linear(f, t["decoder.weight"]) + t["bias"])
+    assert_same(dictionary.decode(f), functional.linear(f / norms, t["decoder.weight"]) + t["bias"])
 
 
 BUFFER = {"d_submodule": WIDTH, "io": "out", "n_ctxs": 244, "ctx_len": 32, "refresh_batch_size": 4, "out_batch_size": 2048, "device": "cuda:0"}
@@ -132,20 +134,19 @@ def test_dictionary_learning_gated(tmp_path: Path) -> None:
     t |= {"r_mag": randn(FEATURES, seed=3, scale=0.5), "gate_bias": randn(FEATURES, seed=4, scale=3), "mag_bias": randn(FEATURES, seed=5, scale=3)}
     dictionary = files.opened(dictionary_learning(tmp_path / "ae", "GatedAutoEncoder", t))
     inner = functional.linear(x - t["decoder_bias"], t["encoder.weight"])
-    norms = t["decoder.weight"].norm(dim=0, keepdim=True)
-    f = (inner + t["gate_bias"] > 0) * torch.relu(t["r_mag"].exp() * inner + t["mag_bias"]) * norms
+    f = (inner + t["gate_bias"] > 0) * torch.relu(t["r_mag"].exp() * inner + t["mag_bias"])
     assert_same(dictionary.encode(x), f)
-    assert_same(dictionary.decode(f), functional.linear(f / norms, t["decoder.weight"]) + t["decoder_bias"])
+    assert_same(dictionary.decode(f), functional.linear(f, t["decoder.weight"]) + t["decoder_bias"])
 
 
 def test_dictionary_learning_jumprelu(tmp_path: Path) -> None:
     x, t = inputs(), files.standard_tensors()
     t["threshold"] = randn(FEATURES, seed=5).abs() * 3
     dictionary = files.opened(dictionary_learning(tmp_path / "ae", "JumpReluAutoEncoder", t))
-    pre, norms = x @ t["W_enc"] + t["b_enc"], t["W_dec"].norm(dim=1)
-    f = torch.relu(pre * (pre > t["threshold"])) * norms
+    pre = x @ t["W_enc"] + t["b_enc"]
+    f = torch.relu(pre * (pre > t["threshold"]))
     assert_same(dictionary.encode(x), f)
-    assert_same(dictionary.decode(f), (f / norms) @ t["W_dec"] + t["b_dec"])
+    assert_same(dictionary.decode(f), f @ t["W_dec"] + t["b_dec"])
 
 
 def test_dictionary_learning_topk(tmp_path: Path) -> None:

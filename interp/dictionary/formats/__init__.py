@@ -29,7 +29,22 @@ class Format(Protocol):
 
 
 # In order of detection: families with more specific files first.
-FORMATS = ("saelens", "sparsify", "dictionary_learning", "gemma_scope", "openai", "apollo", "directions", "neurons")
+FORMATS = (
+    "saelens",
+    "sparsify",
+    "dictionary_learning",
+    "bussmann",
+    "llama_scope",
+    "gemma_scope",
+    "circuit_tracer",
+    "goodfire",
+    "openai",
+    "apollo",
+    "gated",
+    "prolu",
+    "directions",
+    "neurons",
+)
 
 # Characters before and after the @ of a name that is stored in the database.
 LONGEST_PART = 120

@@ -119,8 +119,12 @@ def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
 
 
 def _auto_encoder(arrays: Arrays, _: Trainer) -> Canonical:
-    """Convert relu((x - bias) W + b), decoded by W_dec and bias."""
-    return Canonical(arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T, arrays["bias"], pre_bias=arrays["bias"])
+    """Convert relu((x - bias) W + b), decoded by W_dec and bias; loading makes the decoder's columns unit vectors, and scales the encoder."""
+    W_enc, b_enc, W_dec = arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T
+    norms: Floats = np.linalg.norm(W_dec, axis=1)
+    if not np.allclose(norms, 1):
+        W_enc, b_enc, W_dec = W_enc * norms, b_enc * norms, divided(W_dec, norms)
+    return Canonical(W_enc, b_enc, W_dec, arrays["bias"], pre_bias=arrays["bias"])
 
 
 def _auto_encoder_new(arrays: Arrays, _: Trainer) -> Canonical:
@@ -131,32 +135,19 @@ def _auto_encoder_new(arrays: Arrays, _: Trainer) -> Canonical:
 def _gated(arrays: Arrays, _: Trainer) -> Canonical:
     """Convert to JumpReLU: the gate, (x - b)W + gate_bias > 0, becomes the threshold."""
     scale: Floats = np.exp(arrays["r_mag"])
-    return _unit_decoder(
+    return Canonical(
         arrays["encoder.weight"].T * scale,
         arrays["mag_bias"],
         arrays["decoder.weight"].T,
         arrays["decoder_bias"],
+        activation="jumprelu",
         threshold=arrays["mag_bias"] - scale * arrays["gate_bias"],
         pre_bias=arrays["decoder_bias"],
     )
 
 
 def _jump_relu(arrays: Arrays, _: Trainer) -> Canonical:
-    return _unit_decoder(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays["b_dec"], threshold=arrays["threshold"], pre_bias=None)
-
-
-def _unit_decoder(W_enc: Floats, b_enc: Floats, W_dec: Floats, b_dec: Floats, *, threshold: Floats, pre_bias: Floats | None) -> Canonical:
-    """Fold the norms of decoder rows, which scale these two classes' activations, into the weights."""
-    norms: Floats = np.linalg.norm(W_dec, axis=1)
-    return Canonical(
-        W_enc * norms,
-        b_enc * norms,
-        divided(W_dec, norms),
-        b_dec,
-        activation="jumprelu",
-        threshold=threshold * norms,
-        pre_bias=pre_bias,
-    )
+    return Canonical(arrays["W_enc"], arrays["b_enc"], arrays["W_dec"], arrays["b_dec"], activation="jumprelu", threshold=arrays["threshold"])
 
 
 def _top_k(arrays: Arrays, trainer: Trainer) -> Canonical:

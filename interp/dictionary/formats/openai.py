@@ -14,7 +14,8 @@ from interp.security import allowed_files
 from interp.security.foreign_config import Foreign, Name, brief, typed
 
 NAMES = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
-# Locations of the release, in the names of the nearest folders: `resid_post_mlp_v5_32k/autoencoders/8.pt`, `resid_post_mlp/8.pt`.
+# Locations of the release, in the names of the nearest folders: `mlp_post_act/autoencoders/8.pt` (v1), `mlp_post_act_v4/autoencoders/8.pt`,
+# `resid_post_mlp_v5_32k/autoencoders/8.pt`.
 SITES = {
     "resid_post_mlp": "hook_resid_post",
     "resid_delta_mlp": "hook_mlp_out",
@@ -28,6 +29,7 @@ class ActivationState(Foreign):
     """Settings of the activation."""
 
     k: int | None = None
+    postact_fn: Name = "ReLU"
 
 
 class OpenAISettings(Foreign):
@@ -52,9 +54,16 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     activation = parsed.activation
     if activation not in ("ReLU", "TopK"):
         raise DictionaryError(f"{source}: the activation {brief(activation)} is not known.", cure="Known: ReLU, TopK.")
-    k = parsed.activation_state_dict.k if parsed.activation_state_dict else None
+    state = parsed.activation_state_dict or ActivationState()
+    k = state.k
     if activation == "TopK":
         whole_number(k, "k", source)
+        if state.postact_fn != "ReLU":
+            raise DictionaryError(
+                f"{source} keeps the largest values without a ReLU (postact_fn {brief(state.postact_fn)}).",
+                why="Its features may fire with both signs; a feature here fires with one.",
+                cure="Use a dictionary whose postact_fn is ReLU.",
+            )
     # There is no flag for it: the release's own loader normalises the input for TopK.
     normalised = activation == "TopK"
     header = DictionaryHeader(
@@ -89,6 +98,6 @@ def _is_ours(content: Any) -> bool:
 
 def _hook_point(source: Path) -> str:
     match = re.fullmatch(r"(?:layer_)?(\d+)", source.stem)
-    nearest = [re.sub(r"_v\d+_\d+k$", "", part) for part in reversed(source.absolute().parts[-3:-1])]
+    nearest = [re.sub(r"_v\d+(?:_\d+k)?$", "", part) for part in reversed(source.absolute().parts[-3:-1])]
     site = next((SITES[part] for part in nearest if part in SITES), None)
     return f"blocks.{match[1]}.{site}" if match and site else ""
