@@ -79,7 +79,7 @@ def read_torch(path: Path) -> Any:
 
 
 def read_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Read the named tensors of a .safetensors, .npz, .pt or .pth; raises the errors of its reader, and DictionaryError for other endings."""
+    """Read named tensors of any kind of file; raises DictionaryError for unknown endings."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".npz":

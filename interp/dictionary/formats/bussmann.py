@@ -1,4 +1,4 @@
-"""Dictionaries of Bussmann's BatchTopK repository: `sae.pt` beside `config.json`, which names the class (`sae_type`).
+"""Dictionaries of Bussmann's BatchTopK repository: `sae.pt` beside `config.json`, which names `sae_type`.
 
 `W_enc` [D, F]  `W_dec` [F, D]  `b_dec` [D]  `b_enc` [F], which TopK and BatchTopK ignore  `jumprelu.log_threshold` [F]
 
@@ -94,7 +94,7 @@ def _convert(arrays: Mapping[str, Floats], config: BussmannConfig, k: int | None
 
 
 def _input_norm(config: BussmannConfig) -> InputNorm:
-    """Return the norm of the input; the repository reads HookedTransformer, which centred the weights of LayerNorm models."""
+    """Return the norm of the input; HookedTransformer centred the weights of LayerNorm models."""
     if config.input_unit_norm:
         return "layer_norm"
     is_centred = (config.model_name or "").startswith(LAYER_NORM_MODELS) and (config.hook_point or "").endswith(WRITTEN_SITES)

@@ -119,7 +119,7 @@ def _hook_point(trainer: Trainer, buffer: Buffer) -> str:
 
 
 def _auto_encoder(arrays: Arrays, _: Trainer) -> Canonical:
-    """Convert relu((x - bias) W + b), decoded by W_dec and bias; loading makes the decoder's columns unit vectors, and scales the encoder."""
+    """Convert relu((x - bias) W + b), with a unit-norm decoder as on loading."""
     W_enc, b_enc, W_dec = arrays["encoder.weight"].T, arrays["encoder.bias"], arrays["decoder.weight"].T
     norms: Floats = np.linalg.norm(W_dec, axis=1)
     if not np.allclose(norms, 1):

@@ -1,4 +1,4 @@
-"""Gated dictionaries in the parametrisation of Rajamanoharan et al. (2024), in a .safetensors, .npz or .pt.
+"""Gated dictionaries as Rajamanoharan et al. (2024) write them, in a .safetensors, .npz or .pt.
 
 `W_gate` [D, F]  `b_gate` [F]  `r_mag` [F]  `b_mag` [F]  `W_dec` [F, D]  `b_dec` [D]
 

@@ -1,4 +1,4 @@
-"""Goodfire's dictionaries of Llama: a state dict whose file name says model and layer, `Llama-3.1-8B-Instruct-SAE-l19.pth`.
+"""Goodfire's dictionaries of Llama: a state dict, named `Llama-3.1-8B-Instruct-SAE-l19.pth`.
 
 `encoder_linear.weight` [F, D]  `encoder_linear.bias` [F]  `decoder_linear.weight` [D, F]  `decoder_linear.bias` [D]
 """

@@ -1,4 +1,6 @@
-"""ProLU dictionaries (Taggart 2024): `W_enc` [D, F], `b_enc` [F], `W_dec` [F, D] and `b_dec` [D] in a .safetensors, .npz or .pt.
+"""ProLU dictionaries (Taggart 2024), in a .safetensors, .npz or .pt.
+
+`W_enc` [D, F]  `b_enc` [F]  `W_dec` [F, D]  `b_dec` [D]
 
 m = (x - b_dec) W_enc; f = m where m > 0 and m + b_enc > 0, else 0. The bias moves the threshold and is not added: JumpReLU with the threshold
 max(0, -b_enc). Files of other families have the same names, so `auto` never detects it.
