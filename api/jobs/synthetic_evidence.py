@@ -7,7 +7,7 @@ from interp.domain.spec import CollectionSpec, JobSpec, SplitCounts
 from interp.domain.vocabulary import Vocabulary
 from interp.subject.location import read_config
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import read_tokenizer, vocabulary_of
+from interp.subject.text.tokenizer import read_tokenizer, vocabulary_of
 
 # Word frequencies fall about as 1 / (rank + 2.7) (Mandelbrot 1953), and token ids are about in order of frequency.
 MANDELBROT = 2.7

@@ -9,8 +9,8 @@ from interp.domain.spec import CorpusSpec, JobSpec
 from interp.subject import hooks
 from interp.subject.location import read_config, subject_digest
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import bos_of
-from interp.subject.tokenizer_file import TokenizerFile
+from interp.subject.text.tokenizer import bos_of
+from interp.subject.text.tokenizer_file import TokenizerFile
 
 # Version of collection. 2: firing levels, left context. 3: one near miss per document.
 COLLECTION_VERSION = 3

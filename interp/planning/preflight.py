@@ -25,7 +25,7 @@ from interp.subject.hooks import HookPoint
 from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.served import check_served
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import bos_of, check_fit, read_tokenizer
+from interp.subject.text.tokenizer import bos_of, check_fit, read_tokenizer
 
 # Limits of a submission's reading: all of a small corpus, the beginnings of some files of a large one. A worker reads the rest.
 READ_BYTES = 4 << 20

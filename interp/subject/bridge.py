@@ -19,7 +19,7 @@ from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, Subje
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.taps import stream
-from interp.subject.tokenizer_file import panics_as_errors
+from interp.subject.text.tokenizer_file import panics_as_errors
 
 
 class BridgeSubject(OpenedSubject):

@@ -19,7 +19,7 @@ from interp.subject import hooks
 from interp.subject.hooks import HookPoint
 from interp.subject.location import check_folder, is_folder, read_config, subject_digest, subject_name
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import TextEncoder, open_encoder
+from interp.subject.text.tokenizer import TextEncoder, open_encoder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

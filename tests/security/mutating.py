@@ -10,8 +10,8 @@ from interp.domain.errors import GlossatorError, InputError
 from interp.planning import preflight
 from interp.subject.location import read_config, read_subject_bytes
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import read_tokenizer, vocabulary_of
-from interp.subject.tokenizer_file import guarded, open_backend
+from interp.subject.text.tokenizer import read_tokenizer, vocabulary_of
+from interp.subject.text.tokenizer_file import guarded, open_backend
 from tests.security.memory import peak
 from tests.security.mutants import Case, mutant
 

@@ -44,8 +44,8 @@ from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
-from interp.subject.library import library_bos
 from interp.subject.location import check_folder, read_config
+from interp.subject.text.library import library_bos
 from workers import worker
 from workers.runtime import Runtime, TaskResult, Work
 

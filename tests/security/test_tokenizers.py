@@ -10,10 +10,10 @@ import pytest
 
 from interp.domain.errors import InputError, SubjectError, TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
-from interp.subject.library import library_bos
 from interp.subject.location import read_config, subject_name
-from interp.subject.tokenizer import bos_of, read_tokenizer
-from interp.subject.tokenizer_file import guarded, open_backend
+from interp.subject.text.library import library_bos
+from interp.subject.text.tokenizer import bos_of, read_tokenizer
+from interp.subject.text.tokenizer_file import guarded, open_backend
 from tests.security.memory import peak
 from tests.subject import tokenizers_of
 

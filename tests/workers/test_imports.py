@@ -31,7 +31,7 @@ def test_transformers_is_loaded_without_a_whole_garbage_collection(tiny_job: Job
     code = (
         "import gc, sys; from interp.domain.spec import JobSpec; from interp.observability.import_time import without_collecting\n"
         "with without_collecting():\n    import workers.tasks.collect\n"
-        "from interp.subject.library import library_bos\n"
+        "from interp.subject.text.library import library_bos\n"
         "spec = JobSpec.model_validate_json(sys.stdin.read())\n"
         "whole = []; gc.callbacks.append(lambda phase, info: whole.append(phase) if info['generation'] == 2 else None)\n"
         "library_bos(spec.subject); print(len(whole), gc.isenabled(), 'transformers' in sys.modules)"

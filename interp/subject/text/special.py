@@ -11,7 +11,7 @@ from interp.security.foreign_config import FirstError, Foreign, brief, typed
 from interp.subject.defaults import GENERIC, class_bos, tokenizer_class
 from interp.subject.location import read_subject_json
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer_file import CURE, TokenizerFile
+from interp.subject.text.tokenizer_file import CURE, TokenizerFile
 
 ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 

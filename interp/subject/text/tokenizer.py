@@ -13,11 +13,11 @@ from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.security.bounded_json import TOKENIZER
-from interp.subject.library import library_bos
 from interp.subject.location import read_config, read_subject_bytes, read_subject_json
 from interp.subject.shape import ModelShape
-from interp.subject.special import check_bos, special_tokens
-from interp.subject.tokenizer_file import TokenizerFile, guarded, of_content, open_backend
+from interp.subject.text.library import library_bos
+from interp.subject.text.special import check_bos, special_tokens
+from interp.subject.text.tokenizer_file import TokenizerFile, guarded, of_content, open_backend
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 

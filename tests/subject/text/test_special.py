@@ -8,8 +8,8 @@ import pytest
 
 from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
-from interp.subject.library import library_bos
-from interp.subject.tokenizer import bos_of
+from interp.subject.text.library import library_bos
+from interp.subject.text.tokenizer import bos_of
 from tests.subject import tokenizers_of
 from tests.subject.tokenizers_of import saved
 

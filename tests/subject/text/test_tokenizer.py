@@ -11,7 +11,7 @@ from interp.domain.errors import FileMissingError, TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.security.bounded_json import read_json
 from interp.subject.shape import ModelShape
-from interp.subject.tokenizer import TextEncoder, byte_alphabet, open_encoder
+from interp.subject.text.tokenizer import TextEncoder, byte_alphabet, open_encoder
 from tests.subject import tokenizers_of
 from tests.subject.tokenizers_of import TEXTS, saved
 

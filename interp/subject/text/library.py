@@ -9,7 +9,7 @@ from interp.domain.spec import SubjectSpec
 from interp.observability.import_time import without_collecting
 from interp.security import allowed_files
 from interp.subject.location import check_folder, is_folder, read_subject_json
-from interp.subject.tokenizer_file import panics_as_errors
+from interp.subject.text.tokenizer_file import panics_as_errors
 
 LOG = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Tokenizer of a subject, from its files."""
