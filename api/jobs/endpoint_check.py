@@ -9,7 +9,7 @@ from interp.domain.errors import PriceUnknownError, PromptTooLongError
 from interp.domain.spec import JobSpec, ModelSpec
 from interp.llm import pricing
 from interp.llm.base import Ability
-from interp.llm.probe import SECONDS, ProbeResult, probe_now
+from interp.llm.probe import SECONDS, probe_now
 from interp.planning.model_requirements import Need
 
 # Seconds for all models of a job together, and least seconds per model.
@@ -24,7 +24,7 @@ class EndpointProbeCache:
     """A cache of recent probe results; threads may probe the same endpoint twice."""
 
     def __init__(self) -> None:
-        self._results: dict[object, tuple[float, ProbeResult]] = {}
+        self._results: dict[object, tuple[float, int | None]] = {}
         self._lock = Lock()
 
     def check(self, spec: JobSpec, needs: Sequence[Need], settings: Settings) -> dict[str, int | None]:
@@ -37,10 +37,10 @@ class EndpointProbeCache:
         for role, abilities in _by_role(needs).items():
             model: ModelSpec = getattr(spec.models, role)
             found = self._ask(settings, model, abilities, max(MIN_PROBE_SECONDS, deadline - time.monotonic()))
-            windows[role] = model.context_window or found.context_window
+            windows[role] = model.context_window or found
         return windows
 
-    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> ProbeResult:
+    def _ask(self, settings: Settings, model: ModelSpec, abilities: frozenset[Ability], seconds: float) -> int | None:
         key = (model.model_dump_json(), abilities, settings.key_of(model.base_url or settings.llm_base_url))
         with self._lock:
             kept = self._results.get(key)

@@ -15,7 +15,7 @@ from interp.domain.spec import ModelSpec
 from interp.llm.base import Ability, Prompt, Reply, Schema, TokenChoice, Usage
 from interp.llm.cache_key import Namer, settings_of
 from interp.llm.call_store import Tag
-from interp.llm.pricing import Rates, rates_of
+from interp.llm.pricing import rates_of
 from interp.llm.transports.payloads import TEXTS_PER_CALL, in_words
 from interp.llm.transports.quirks import EndpointQuirks
 
@@ -123,7 +123,6 @@ class DryModel:
     spec: ModelSpec
     tag: Tag
     estimate: Estimate
-    base_url: str = ""
     abilities: frozenset[Ability] = frozenset()
 
     @property
@@ -132,24 +131,20 @@ class DryModel:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return settings_of(self.spec, self.spec.base_url or self.base_url)
-
-    @property
-    def rates(self) -> Rates | None:
-        return rates_of(self.spec, self.spec.base_url or self.base_url)
+        return settings_of(self.spec, self.spec.base_url or "")
 
     def for_purpose(self, purpose: str) -> "DryModel":
         return replace(self, tag=self.tag.under(purpose))
 
     async def ask(self, prompt: Prompt) -> Reply:
         size = sum(tokens_in(message.content) + TOKENS_PER_MESSAGE for message in prompt.messages) + TOKENS_PER_REQUEST
-        size += schema_tokens(prompt.schema, self.spec, self.spec.base_url or self.base_url) if prompt.schema else 0
+        size += schema_tokens(prompt.schema, self.spec, self.spec.base_url or "") if prompt.schema else 0
         max_tokens = self.spec.max_tokens or prompt.max_tokens
         usage = Usage(size, min(tokens_in(prompt.typical), max_tokens), is_known=False)
         key = self._namer.chat(prompt)
         self.estimate.add(key, self.tag, self.spec, usage, max_tokens)
         choices = tuple(TokenChoice(piece, -0.01, ((piece, -0.01),)) for piece in PIECES.findall(prompt.typical)) if prompt.top_logprobs else ()
-        return Reply(prompt.typical, "stop", usage, key, self.rates.cost(usage) if self.rates else None, choices=choices)
+        return Reply(prompt.typical, "stop", usage, key, choices=choices)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return meaningless vectors that depend on the text."""
@@ -164,4 +159,4 @@ class DryModel:
 
     @property
     def _namer(self) -> Namer:
-        return Namer(self.spec, self.spec.base_url or self.base_url)
+        return Namer(self.spec, self.spec.base_url or "")

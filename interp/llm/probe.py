@@ -3,7 +3,7 @@
 import asyncio
 import difflib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from interp.domain.errors import (
@@ -39,24 +39,12 @@ NAMES_SHOWN = 5
 WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """The result of a probe; `models` are the names that the endpoint lists.
+async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> int | None:
+    """Return a model's context window in tokens, None where the endpoint does not say.
 
-    `context_window` in tokens is None where the endpoint does not say, `embedding_width` where no embedding was requested.
-    """
-
-    abilities: frozenset[Ability]
-    context_window: int | None
-    embedding_width: int | None
-    models: tuple[str, ...]
-
-
-async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
-    """List the endpoint's models, and ask a tiny question where needed.
-
-    A need or an unlisted name makes it necessary. Transient faults are retried within `timeout` seconds; an attempt may take a third of them. Raises
-    EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError, AbilityMissingError and QuotaExhaustedError.
+    A tiny question is asked where there is a need, or where the endpoint does not list the model. Transient faults are retried within `timeout`
+    seconds; an attempt may take a third of them. Raises EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError,
+    AbilityMissingError and QuotaExhaustedError.
     """
     shown = shown_url(client.base_url_of(spec))
     asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * ATTEMPT_SHARE)})
@@ -72,7 +60,7 @@ async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], t
         ) from None
 
 
-def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> ProbeResult:
+def probe_now(settings: "Settings", spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> int | None:
     """Run `probe` in a thread without an event loop, with a new client."""
     return _with_client(settings, timeout, lambda client: probe(client, spec, needs, timeout))
 
@@ -101,7 +89,7 @@ def _with_client(settings: "Settings", timeout: float, work: Callable[[LlmClient
     return asyncio.run(run())
 
 
-async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> ProbeResult:
+async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float, shown: str) -> int | None:
     try:
         listed = await _listed(client, spec, timeout * LIST_SHARE, shown)
     except TransportError as fault:
@@ -111,19 +99,22 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
     names = tuple(sorted(str(entry["id"]) for entry in listed))
     entry = next((entry for entry in listed if _is_called(spec.model, str(entry["id"]))), None)
     model = client.model(spec, ForgetfulCallStore(), TAG)
-    abilities, width = set(), None
     try:
         if Ability.EMBEDDINGS in needs:
-            width = (await _tried(model.embed([TEXT]))).shape[1]
-            abilities.add(Ability.EMBEDDINGS)
+            await model.embed([TEXT])
         elif entry is None or Ability.LOGPROBS in needs:
-            abilities |= await _chat(model, needs)
+            await _chat(model, Ability.LOGPROBS in needs)
         if Ability.PROMPT_LOGPROBS in needs:
-            await _tried(model.read(TEXT))
-            abilities.add(Ability.PROMPT_LOGPROBS)
+            await model.read(TEXT)
     except ModelUnknownError as error:
         raise _unknown(spec.model, shown, names, error) from None
-    return ProbeResult(frozenset(abilities), _window(entry), width, names)
+    except CallFailedError as error:
+        raise AbilityMissingError(
+            "The endpoint rejects a first small question, so it would reject the job's.",
+            why=str(error),
+            cure="See that the model's name and settings are what the endpoint takes, or take another.",
+        ) from None
+    return _window(entry)
 
 
 async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
@@ -150,10 +141,9 @@ def _unreachable(shown: str, fault: TransportError) -> EndpointUnreachableError:
     return EndpointUnreachableError(f"{shown} does not answer.", why=fault.message, cure="See to the endpoint, or to the base URL.")
 
 
-async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
-    """Return the chat abilities found, or raise AbilityMissingError for a needed one."""
-    needs_logprobs = Ability.LOGPROBS in needs
-    reply = await _tried(model.ask(replace(QUESTION, top_logprobs=5) if needs_logprobs else QUESTION))
+async def _chat(model: ClientModel, needs_logprobs: bool) -> None:
+    """Raise AbilityMissingError where a reply lacks an answer, or needed log-probabilities."""
+    reply = await model.ask(replace(QUESTION, top_logprobs=5) if needs_logprobs else QUESTION)
     if needs_logprobs and not any(choice.alternatives for choice in reply.choices):
         raise AbilityMissingError(
             f"{model.spec.model!r} gives no log-probabilities of its replies at {shown_url(model.base_url)}.",
@@ -165,19 +155,6 @@ async def _chat(model: ClientModel, needs: frozenset[Ability]) -> set[Ability]:
             why=reply.reason,
             cure="See that the base URL ends where /chat/completions begins: often in /v1.",
         )
-    return {Ability.LOGPROBS} if needs_logprobs else set()
-
-
-async def _tried(call: Awaitable[T]) -> T:
-    """Return the answer to a probe's question, or raise AbilityMissingError where it is rejected."""
-    try:
-        return await call
-    except CallFailedError as error:
-        raise AbilityMissingError(
-            "The endpoint rejects a first small question, so it would reject the job's.",
-            why=str(error),
-            cure="See that the model's name and settings are what the endpoint takes, or take another.",
-        ) from None
 
 
 def _is_called(asked: str, listed: str) -> bool:

@@ -16,7 +16,7 @@ from interp.domain.spec import ModelSpec, Price
 from interp.judge.yes_no import schema_of
 from interp.llm.base import Ability, Prompt
 from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
-from interp.llm.probe import ProbeResult, probe_now
+from interp.llm.probe import models_now, probe_now
 from interp.llm.transports.payloads import bound_of
 from tests.llm.conftest import KEY, TAG, question
 from tests.llm.test_bad_replies import serving
@@ -24,20 +24,24 @@ from tests.llm.test_bad_replies import serving
 ROOT = Path(__file__).parents[2]
 
 
-def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 45.0) -> ProbeResult:
+def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = KEY, timeout: float = 45.0) -> int | None:
     settings = Settings(llm_base_url=server_url, llm_api_key=key)
     return probe_now(settings, ModelSpec(model=model), frozenset(needs), timeout)
 
 
 def test_a_listed_model_costs_no_question(server: ScriptedServer) -> None:
-    assert found(server.base_url).models == ("scripted", "scripted-embedding", "scripted-judge")
+    found(server.base_url)
     assert server.totals.requests == 1 and server.totals.calls == 0
+    listed = models_now(Settings(llm_base_url=server.base_url, llm_api_key=KEY), server.base_url)
+    assert listed == ("scripted", "scripted-embedding", "scripted-judge") and server.totals.calls == 0
 
 
 def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> None:
-    seen = found(server.base_url, Ability.LOGPROBS, Ability.PROMPT_LOGPROBS)
-    assert seen.abilities == {Ability.LOGPROBS, Ability.PROMPT_LOGPROBS} and seen.embedding_width is None
-    assert found(server.base_url, Ability.EMBEDDINGS, model="scripted-embedding").embedding_width == 256
+    found(server.base_url, Ability.LOGPROBS, Ability.PROMPT_LOGPROBS)
+    asked = dict(server.totals.by_path)
+    assert asked.get("/v1/chat/completions") == asked.get("/v1/completions") == 1 and "/v1/embeddings" not in asked
+    found(server.base_url, Ability.EMBEDDINGS, model="scripted-embedding")
+    assert server.totals.by_path["/v1/embeddings"] == 1
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_a_url_that_cannot_be_is_told() -> None:
 
 def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer) -> None:
     server.state.faults = Faults(lacks=frozenset({"models"}))
-    assert found(server.base_url).models == ()
+    found(server.base_url)
     with pytest.raises(ModelUnknownError):
         found(server.base_url, model="nope")
 
@@ -96,14 +100,14 @@ def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer
 def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
     server.state.faults = Faults(server_error=0.2, dropped=0.1)
     for _ in range(3):
-        assert found(server.base_url, Ability.LOGPROBS, timeout=20.0).abilities == {Ability.LOGPROBS}
+        found(server.base_url, Ability.LOGPROBS, timeout=20.0)
 
 
 def test_a_probe_tries_again_as_any_question_would(server: ScriptedServer) -> None:
     """Half of what it asks meets a fault, stalls among them; it answers as soon as the endpoint does, and one stall takes no more than its part."""
     server.state.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
     for _ in range(3):
-        assert found(server.base_url, Ability.LOGPROBS, timeout=30.0).abilities == {Ability.LOGPROBS}
+        found(server.base_url, Ability.LOGPROBS, timeout=30.0)
     assert sum(server.totals.by_fault.values()) > 0
 
 
