@@ -95,7 +95,8 @@ class Controls:
 
     def _rate(self, right: str, wrong: str) -> ErrorRate | None:
         hits, misses, features = (np.frombuffer(self._gold[name], dtype=np.int32) for name in (right, wrong, "feature"))
-        return ErrorRate.of_counts(hits, misses, features) if hits.any() or misses.any() else None
+        answers = np.repeat(np.tile([True, False], len(hits)), np.stack([hits, misses], axis=1).ravel())
+        return ErrorRate.of(answers, np.repeat(features, hits + misses)) if len(answers) else None
 
 
 def median_of(values: NDArray[np.float64]) -> float | None:

@@ -19,7 +19,7 @@ from interp.judge.yes_no import Window, ask_windows
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain_after_left
-from interp.stats.agreement import Confusion
+from interp.stats.agreement import yes_no_figures
 
 MOST = 20  # windows of either kind, at most
 PER_PROMPT = 10
@@ -85,7 +85,7 @@ async def try_label(judge: Model, label: str, windows: HeldOut, context: Explain
     verdicts = await ask_windows(judge, "detect", label, asked, context.seed, PER_PROMPT)
     answered = np.array([verdict.status == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
     says = np.array([bool(verdict.value) for verdict in verdicts], dtype=np.bool_)
-    figure = Confusion.of(windows.fires[answered], says[answered]).balanced_accuracy
+    figure = yes_no_figures(windows.fires[answered], says[answered])["balanced_accuracy"]
     failure = next((verdict.failure for verdict in verdicts if verdict.status != AnswerStatus.ANSWERED), None)
     return Trial(label, tuple(verdicts), figure, failure)
 

@@ -1,54 +1,27 @@
 """Measure agreement of predictions with the truth, and between answers; undefined is None."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Counts of the answers to a yes/no question."""
+def yes_no_figures(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Return the figures of answers to a yes/no question, bool [N] both.
 
-    true_positives: int
-    false_negatives: int
-    true_negatives: int
-    false_positives: int
-
-    @classmethod
-    def of(cls, truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> "Confusion":
-        """Count answers; `truth` and `prediction` are bool [N]."""
-        return cls(
-            int((truth & prediction).sum()), int((truth & ~prediction).sum()), int((~truth & ~prediction).sum()), int((~truth & prediction).sum())
-        )
-
-    @property
-    def recall(self) -> float | None:
-        """Return TP / (TP + FN), also called true-positive rate."""
-        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
-
-    @property
-    def specificity(self) -> float | None:
-        """Return TN / (TN + FP), also called true-negative rate."""
-        return _ratio(self.true_negatives, self.true_negatives + self.false_positives)
-
-    @property
-    def precision(self) -> float | None:
-        """Return TP / (TP + FP)."""
-        return _ratio(self.true_positives, self.true_positives + self.false_positives)
-
-    @property
-    def f1(self) -> float | None:
-        """Return 2 TP / (2 TP + FP + FN)."""
-        return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
-
-    @property
-    def balanced_accuracy(self) -> float | None:
-        """Return the mean of recall and specificity (Brodersen et al., ICPR 2010)."""
-        if self.recall is None or self.specificity is None:
-            return None
-        return (self.recall + self.specificity) / 2
+    f1 is 2 TP / (2 TP + FP + FN); recall and specificity are the rates of true positives and true negatives; balanced accuracy is their mean
+    (Brodersen et al., ICPR 2010).
+    """
+    right, wrong = int((truth & prediction).sum()), int((~truth & prediction).sum())
+    missed, silent = int((truth & ~prediction).sum()), int((~truth & ~prediction).sum())
+    recall, specificity = _ratio(right, right + missed), _ratio(silent, silent + wrong)
+    return {
+        "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
+        "f1": _ratio(2 * right, 2 * right + wrong + missed),
+        "precision": _ratio(right, right + wrong),
+        "recall": recall,
+        "specificity": specificity,
+    }
 
 
 def precision_at_rate(recall: float, false_positive_rate: float, rate: float) -> float | None:

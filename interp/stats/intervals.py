@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
-# Number of clusters whose items are in memory at once.
-CLUSTERS = 8_192
 
 
 @lru_cache(maxsize=4096)
@@ -34,7 +32,7 @@ def wilson(share: float, count: float, critical: float) -> Bounds:
     return max(0.0, min(share, float(middle - half))), min(1.0, max(share, float(middle + half)))
 
 
-def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
+def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
     """Return Wilson's interval at the effective size, for hits [N] in clusters [N].
 
     Clusters are small integers. The design effect is the ratio of the between-cluster (linearised) variance of the share to the binomial one. The
@@ -47,35 +45,16 @@ def clustered_proportion(hits: NDArray[np.bool_], clusters: NDArray[np.intp], le
         raise ValueError("a proportion of nothing")
     share = float(hits.mean())
     sizes = np.bincount(clusters)
-    some = sizes > 0
-    residuals = np.asarray(np.bincount(clusters, weights=hits - share), dtype=np.float64)[some]
-    return _clustered(share, sizes[some], residuals, level)
-
-
-def clustered_counts(hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> Bounds:
-    """Return the same interval, to the bit, from counts, with little memory.
-
-    Counts are of hits and misses [C], in ascending clusters [C]. Raises ValueError without items.
-    """
-    some = hits + misses > 0
-    hits, misses, clusters = hits[some], misses[some], clusters[some]
-    if len(hits) == 0:
-        raise ValueError("a proportion of nothing")
-    share = float(hits.sum() / int(hits.sum() + misses.sum()))
-    firsts = np.flatnonzero(np.diff(clusters, prepend=clusters[0] - 1))
-    residuals = [
-        _residuals(share, hits[start:stop], misses[start:stop], clusters[start:stop])
-        for start, stop in zip(firsts[::CLUSTERS], [*firsts[CLUSTERS::CLUSTERS], len(clusters)], strict=True)
-    ]
-    return _clustered(share, np.add.reduceat(hits + misses, firsts), np.concatenate(residuals), level)
-
-
-def _residuals(share: float, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer]) -> Floats:
-    """Return each cluster's hits less the expected ones, summed item by item."""
-    runs = np.stack([hits, misses], axis=1).ravel()
-    numbered = np.unique(clusters, return_inverse=True)[1]
-    weights = np.repeat(np.tile([1 - share, 0 - share], len(hits)), runs)
-    return np.asarray(np.bincount(np.repeat(np.repeat(numbered, 2), runs), weights=weights), dtype=np.float64)
+    residuals = np.asarray(np.bincount(clusters, weights=hits - share), dtype=np.float64)[sizes > 0]
+    sizes = sizes[sizes > 0]
+    count = int(sizes.sum())
+    weights = sizes / count
+    critical = t_quantile(level, cluster_degrees(weights))
+    if share in (0.0, 1.0):
+        return wilson(share, len(sizes), critical)
+    variance = float((adjusted_residuals(residuals, weights) ** 2).sum()) / count**2
+    effect = max(1.0, variance / (share * (1 - share) / count)) if len(sizes) > 1 else float(count)
+    return wilson(share, count / effect, critical)
 
 
 def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDArray[np.intp], level: float = 0.95) -> Bounds:
@@ -98,18 +77,6 @@ def weighted_proportion(hits: NDArray[np.bool_], weights: Floats, clusters: NDAr
     variance = float((adjusted_residuals(residuals, parts) ** 2).sum())
     effective = total**2 / float((weights**2).sum()) if len(parts) > 1 else 1.0
     return wilson(share, min(effective, share * (1 - share) / max(variance, 1e-12)), critical)
-
-
-def _clustered(share: float, sizes: NDArray[np.integer], residuals: Floats, level: float) -> Bounds:
-    """Return the interval from the clusters' sizes, all above 0, and residuals, both [G]."""
-    count = int(sizes.sum())
-    weights = sizes / count
-    critical = t_quantile(level, cluster_degrees(weights))
-    if share in (0.0, 1.0):
-        return wilson(share, len(sizes), critical)
-    variance = float((adjusted_residuals(residuals, weights) ** 2).sum()) / count**2
-    effect = max(1.0, variance / (share * (1 - share) / count)) if len(sizes) > 1 else float(count)
-    return wilson(share, count / effect, critical)
 
 
 def adjusted_residuals(residuals: Floats, weights: Floats) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.stats.intervals import Bounds, clustered_counts, clustered_proportion
+from interp.stats.intervals import Bounds, clustered_proportion
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +17,11 @@ class ErrorRate:
     high: float
 
     @classmethod
-    def of(cls, hits: NDArray[np.bool_], clusters: NDArray[np.intp] | None = None, level: float = 0.95) -> "ErrorRate":
+    def of(cls, hits: NDArray[np.bool_], clusters: NDArray[np.integer] | None = None, level: float = 0.95) -> "ErrorRate":
         """Return the rate of hits [N] in clusters [N], or unclustered. Raises ValueError without items."""
         groups = np.arange(len(hits)) if clusters is None else clusters
         low, high = clustered_proportion(hits, groups, level)
         return cls(float(hits.mean()), low, high)
-
-    @classmethod
-    def of_counts(cls, hits: NDArray[np.integer], misses: NDArray[np.integer], clusters: NDArray[np.integer], level: float = 0.95) -> "ErrorRate":
-        """Return the rate from counts [C] in ascending clusters [C]. Raises ValueError without items."""
-        low, high = clustered_counts(hits, misses, clusters, level)
-        return cls(float(hits.sum() / (hits.sum() + misses.sum())), low, high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ import pytest
 
 from interp.judge.selection import listed
 from interp.judge.token_levels import expected_level, pairs_of
-from interp.stats.agreement import Confusion, f1_of, pearson, precision_at_rate, r_squared
+from interp.stats.agreement import f1_of, pearson, precision_at_rate, r_squared, yes_no_figures
 from interp.stats.ranking import auprc, auroc
+from tests.stats.test_agreement import answers
 
 
 def _log(chances: dict[str, float]) -> list[tuple[str, float]]:
@@ -22,17 +23,17 @@ def _grades(*pairs):
 
 def test_delphi_f1_and_balanced_accuracy():
     """TP 3, FN 1, TN 2, FP 1: F1 = 6/8; recall 3/4 and specificity 2/3 have the mean 17/24."""
-    counts = Confusion(true_positives=3, false_negatives=1, true_negatives=2, false_positives=1)
-    assert counts.f1 == 0.75
-    assert counts.precision == 0.75
-    assert counts.recall == 0.75
-    assert counts.specificity == pytest.approx(2 / 3)
-    assert counts.balanced_accuracy == pytest.approx(0.7083, abs=5e-5)
+    figures = yes_no_figures(*answers(3, 1, 2, 1))
+    assert figures["f1"] == 0.75
+    assert figures["precision"] == 0.75
+    assert figures["recall"] == 0.75
+    assert figures["specificity"] == pytest.approx(2 / 3)
+    assert figures["balanced_accuracy"] == pytest.approx(0.7083, abs=5e-5)
 
 
 def test_delphi_with_positives_alone_is_undefined():
     """Delphi's own code says 0.375 here: half of the recall, since a rate without items counts as 0."""
-    assert Confusion(3, 1, 0, 0).balanced_accuracy is None
+    assert yes_no_figures(*answers(3, 1, 0, 0))["balanced_accuracy"] is None
 
 
 def test_openai_correlation_is_of_the_concatenation():
@@ -69,10 +70,10 @@ def test_saebench_accuracy_of_14():
     truth = np.array([True] * 4 + [False] * 10)
     none = listed('{"fires": []}', 14)
     assert (none == truth).mean() == pytest.approx(0.714, abs=5e-4)
-    assert Confusion.of(truth, none).balanced_accuracy == 0.5
+    assert yes_no_figures(truth, none)["balanced_accuracy"] == 0.5
     some = listed('{"fires": [1, 2, 3, 5]}', 14)  # three found, one missed, one false alarm: 12/14, and (3/4 + 9/10) / 2
     assert (some == truth).mean() == pytest.approx(12 / 14)
-    assert Confusion.of(truth, some).balanced_accuracy == pytest.approx(0.825)
+    assert yes_no_figures(truth, some)["balanced_accuracy"] == pytest.approx(0.825)
 
 
 def test_auroc_by_hand():

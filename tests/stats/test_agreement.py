@@ -6,36 +6,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from interp.stats.agreement import Confusion, cohens_kappa, f1_of, kappa_of_counts, pearson, pearson_of, precision_at_rate, r_squared, sums
+from interp.stats.agreement import cohens_kappa, f1_of, kappa_of_counts, pearson, pearson_of, precision_at_rate, r_squared, sums, yes_no_figures
 from interp.stats.intervals import leave_one_out
 
 
-def test_confusion_by_hand():
-    counts = Confusion(true_positives=3, false_negatives=1, true_negatives=2, false_positives=1)
-    assert counts.f1 == pytest.approx(0.75)
-    assert counts.balanced_accuracy == pytest.approx(0.7083, abs=5e-5)
-    assert counts.precision == counts.recall == 0.75
-    assert counts.specificity == pytest.approx(2 / 3)
+def answers(true_positives, false_negatives, true_negatives, false_positives):
+    """Truth and answers with these counts, bool [N] both."""
+    counts = (true_positives, false_negatives, true_negatives, false_positives)
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, False, True], counts)
 
 
-def test_confusion_counts_pairs():
-    truth = np.array([1, 1, 1, 1, 0, 0, 0], dtype=bool)
-    said = np.array([1, 1, 1, 0, 0, 0, 1], dtype=bool)
-    assert Confusion.of(truth, said) == Confusion(3, 1, 2, 1)
+def test_yes_no_figures_by_hand():
+    figures = yes_no_figures(*answers(3, 1, 2, 1))
+    assert figures["f1"] == pytest.approx(0.75)
+    assert figures["balanced_accuracy"] == pytest.approx(0.7083, abs=5e-5)
+    assert figures["precision"] == figures["recall"] == 0.75
+    assert figures["specificity"] == pytest.approx(2 / 3)
 
 
 def test_only_positives_leave_balanced_accuracy_undefined():
-    counts = Confusion(true_positives=3, false_negatives=1, true_negatives=0, false_positives=0)
-    assert counts.balanced_accuracy is None
-    assert counts.specificity is None
-    assert counts.recall == 0.75
+    figures = yes_no_figures(*answers(3, 1, 0, 0))
+    assert figures["balanced_accuracy"] is None
+    assert figures["specificity"] is None
+    assert figures["recall"] == 0.75
 
 
 def test_a_judge_that_never_says_yes_has_no_precision():
-    counts = Confusion(true_positives=0, false_negatives=4, true_negatives=4, false_positives=0)
-    assert counts.precision is None
-    assert counts.f1 == 0
-    assert counts.balanced_accuracy == 0.5
+    figures = yes_no_figures(*answers(0, 4, 4, 0))
+    assert figures["precision"] is None
+    assert figures["f1"] == 0
+    assert figures["balanced_accuracy"] == 0.5
 
 
 def test_precision_at_the_true_rate():

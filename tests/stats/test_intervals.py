@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from interp.stats.intervals import (
     adjusted_residuals,
     cluster_degrees,
-    clustered_counts,
     clustered_proportion,
     mover_difference,
     mover_mean,
@@ -131,15 +130,6 @@ def test_degrees_lie_between_one_and_those_of_equal_clusters(sizes):
     weights = np.array(sizes) / sum(sizes)
     assert 1 <= cluster_degrees(weights) <= len(sizes) - 1 + 0.05
     assert (adjusted_residuals(np.ones(len(sizes)), weights) >= 1).all()
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=30))
-def test_counts_give_the_same_interval_to_the_bit(pairs):
-    pairs = sorted(pairs, key=lambda pair: (pair[1], not pair[0]))
-    hits, clusters = np.array([hit for hit, _ in pairs]), np.array([cluster for _, cluster in pairs])
-    names = np.unique(clusters)
-    right, wrong = (np.array([int((each[clusters == name]).sum()) for name in names]) for each in (hits, ~hits))
-    assert clustered_counts(right, wrong, names) == clustered_proportion(hits, clusters)
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3, 0.6])

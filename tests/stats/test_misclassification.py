@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from interp.stats import intervals
 from interp.stats.misclassification import ErrorRate, corrected_balanced_accuracy
 
 RUNS = 2000
@@ -70,18 +69,6 @@ def test_the_true_figure_is_covered(recall, alarm, sensitivity, specificity):
     assert 0.93 <= np.mean(kept) <= (0.99 if recall == 1 else 0.975)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_rate_of_counts_is_to_the_bit_that_of_the_items(seed, monkeypatch):
-    """Also where a cluster comes in several parts, where one has no item, and where blocks of clusters are small."""
-    random = np.random.default_rng(seed)
-    monkeypatch.setattr(intervals, "CLUSTERS", 3 if seed % 2 else 1000)
-    clusters = np.sort(random.integers(0, 40, 60))
-    hits, misses = (random.integers(0, most, 60) for most in ((8, 1), (1, 8), (8, 3))[seed % 3])
-    items = np.concatenate([np.repeat([True, False], both) for both in zip(hits, misses, strict=True)])
-    of_items = np.unique(np.repeat(clusters, hits + misses), return_inverse=True)[1]
-    assert ErrorRate.of_counts(hits, misses, clusters) == ErrorRate.of(items, of_items)
-
-
 def test_a_rate_of_nothing_is_refused():
     with pytest.raises(ValueError, match="proportion of nothing"):
-        ErrorRate.of_counts(np.zeros(3, int), np.zeros(3, int), np.arange(3))
+        ErrorRate.of(np.zeros(0, bool))

@@ -12,7 +12,7 @@ from interp.explain.pattern.literals import OneOf
 from interp.explain.pattern.rule import Clause, Rule
 from interp.score import registry
 from interp.score.base import ScoreContext
-from interp.stats.agreement import Confusion, cohens_kappa
+from interp.stats.agreement import cohens_kappa, yes_no_figures
 from interp.stats.ranking import auprc, auroc
 from tests.score.any_model import any_model
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
@@ -77,10 +77,10 @@ def test_an_executable_score_without_one_of_its_two_sides(name, windows):
 
 def test_the_case_of_the_trap_by_hand():
     """Five firing windows, three found: recall .6, and no specificity to take the mean with."""
-    confusion = Confusion.of(np.ones(5, dtype=bool), np.array([True, True, True, False, False]))
-    assert confusion.recall == pytest.approx(0.6)
-    assert confusion.specificity is None
-    assert confusion.balanced_accuracy is None
+    figures = yes_no_figures(np.ones(5, dtype=bool), np.array([True, True, True, False, False]))
+    assert figures["recall"] == pytest.approx(0.6)
+    assert figures["specificity"] is None
+    assert figures["balanced_accuracy"] is None
 
 
 def test_areas_and_kappa_of_one_side_are_none():

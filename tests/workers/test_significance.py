@@ -14,7 +14,7 @@ from interp.analysis.score_table import Floats, is_within
 from interp.analysis.updates import candidates, changed, in_order
 from interp.domain.spec import ScorerSpec
 from interp.score.best import BestSoFar, unscored
-from interp.stats import intervals, pooled
+from interp.stats import pooled
 from interp.store.llm.call_stats import UsageLine
 from interp.store.results import dictionary_scores
 from interp.store.results.dictionary_scores import AdjustedScore
@@ -71,7 +71,6 @@ def test_a_summary_says_to_the_bit_what_its_definition_says(seed: int, judge: st
     """Blocks are small and as large as they are in earnest: nothing hangs on them."""
     if seed % 2:
         monkeypatch.setattr(pooled, "BLOCK", 7)
-        monkeypatch.setattr(intervals, "CLUSTERS", 5)
     figures = plain.random_figures(seed, FEATURES if seed % 5 else seed % 4)
     asked = [(0, FEATURES)] if seed % 3 == 0 else [(3, 4), (10, 60), (70, 71), (90, FEATURES)]
     densities = None if judge == "executable" else plain.random_densities(seed, FEATURES)

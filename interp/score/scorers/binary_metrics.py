@@ -11,7 +11,7 @@ from interp.score.controls.min_windows import with_enough
 from interp.score.items.test_set import TestSet
 from interp.score.measure import Measure, Measured, Places
 from interp.score.scorers.sequential import METHOD as ANYTIME
-from interp.stats.agreement import Confusion, f1_of, precision_at_rate
+from interp.stats.agreement import f1_of, precision_at_rate, yes_no_figures
 from interp.stats.intervals import Bounds, clustered_proportion, least_degrees, leave_one_out, mover_mean, weighted_proportion
 from interp.stats.ranking import auprc, auroc, auroc_bounds
 
@@ -103,14 +103,7 @@ def metrics_of(test_set: TestSet, verdicts: Verdicts) -> dict[str, float | None]
     """Return all figures of the tested explanation."""
     answered, said = verdicts.answered[0], verdicts.values[0]
     use = test_set.scored & answered
-    own = Confusion.of(test_set.positive[use], said[use])
-    metrics: dict[str, float | None] = {
-        "balanced_accuracy": own.balanced_accuracy,
-        "f1": own.f1,
-        "precision": own.precision,
-        "recall": own.recall,
-        "specificity": own.specificity,
-    }
+    metrics = yes_no_figures(test_set.positive[use], said[use])
     for name, mask in test_set.groups.items():
         right = said[mask & answered] if name in FIRING else ~said[mask & answered]
         metrics[f"{'recall' if name in FIRING else 'specificity'}_{name}"] = _share(right)
