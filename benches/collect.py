@@ -290,7 +290,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--encode-dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--subject", type=Path, default=EXAMPLE / "subject")
     parser.add_argument("--hook-point", default=HOOK_POINT)
-    parser.add_argument("--backend", default="bridge", choices=["bridge", "huggingface"])
+    parser.add_argument("--backend", default="auto", choices=["auto", "bridge", "huggingface"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--topk", action="store_true", help="a TopK dictionary, compared with a dense encode with top-k")
     parser.add_argument("--memory", action="store_true", help="measure the peak memory of ours over 0.25M, 1M and 4M tokens")

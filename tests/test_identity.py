@@ -34,6 +34,11 @@ def test_what_decides_evidence(job: JobSpec, part: str, settings: dict[str, Any]
     assert evidence_id(changed(job, part, **settings))[0] != evidence_id(job)[0]
 
 
+def test_the_default_backend_joins_evidence_of_the_default_before_it(job: JobSpec) -> None:
+    assert job.subject.backend == "auto"
+    assert evidence_id(changed(job, "subject", backend="bridge"))[0] == evidence_id(job)[0]
+
+
 def test_the_seed_decides_too(job: JobSpec) -> None:
     assert evidence_id(job.model_copy(update={"seed": 1}))[0] != evidence_id(job)[0]
 

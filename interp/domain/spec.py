@@ -54,8 +54,10 @@ class SubjectSpec(Frozen):
     weights: Literal["trained", "random"] = Field(
         default="trained", description="`random` re-initialises the model: what the same dictionary makes of a subject that has learned nothing."
     )
-    backend: Literal["bridge", "huggingface"] = Field(
-        default="bridge", description="`bridge` is TransformerLens' TransformerBridge; `huggingface` a plain forward hook (sdpa attention)."
+    backend: Literal["auto", "bridge", "huggingface"] = Field(
+        default="auto",
+        description="`bridge` is TransformerLens' TransformerBridge; `huggingface` a plain forward hook (sdpa attention). `auto` takes `huggingface` "
+        "for architectures of which every hook point is known to agree, else `bridge`.",
     )
 
 

@@ -27,10 +27,15 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
     """Return the models' part of an evidence's identity: subject and dictionary, at a hook point."""
     shape = ModelShape.from_config(read_config(spec.subject))
     return {
-        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": spec.subject.backend, "hooks": HOOKS},
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": _backend(spec), "hooks": HOOKS},
         "dictionary": dictionary_digest(spec.dictionary),
         "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
     }
+
+
+def _backend(spec: JobSpec) -> str:
+    """Return the backend of an identity: that of `auto` is the default before it, whose numbers it gives."""
+    return "bridge" if spec.subject.backend == "auto" else spec.subject.backend
 
 
 def models_key(identity: dict[str, Any]) -> str:

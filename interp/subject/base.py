@@ -12,6 +12,8 @@ from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.observability.import_time import without_collecting
+from interp.subject.location import read_config
+from interp.subject.served import backend_for
 
 if TYPE_CHECKING:
     import torch
@@ -64,10 +66,12 @@ def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
 
     Where the Bridge reads a stream other than the model's own, the backend `huggingface` is used; `config["backend_reason"]` says why.
     """
-    if spec.backend not in BACKENDS:
-        raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: {', '.join(sorted(BACKENDS))}.")
+    if spec.backend != "auto" and spec.backend not in BACKENDS:
+        raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: auto, {', '.join(sorted(BACKENDS))}.")
+    backend = backend_for(spec.backend, read_config(spec))
+    spec = spec.model_copy(update={"backend": backend})
     try:
-        return _opener(spec.backend)(spec, hook_point)
+        return _opener(backend)(spec, hook_point)
     except StreamDiffersError as differs:
         found = _opener("huggingface")(spec, hook_point)
         found.config |= {"backend": "huggingface", "backend_reason": f"{differs.what} {differs.why}"}

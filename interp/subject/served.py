@@ -1,6 +1,6 @@
-"""Sites that an architecture lacks, by its config.json.
+"""Sites and backend of an architecture, by its config.json.
 
-A job that names one is refused before a model is opened.
+A job that names a site that it lacks is refused before a model is opened.
 """
 
 import difflib
@@ -25,6 +25,13 @@ LACKS: dict[str | None, set[str]] = {
     "cohere": PARALLEL | {"ln2.hook_normalized"},
 }
 
+# Model types of which both backends agree at every site (tests/subject/test_taps.py); there `auto` takes the faster one.
+AGREE = frozenset(
+    {"gpt2", "gpt_neox", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "qwen2", "qwen3", "olmo", "olmo2", "olmo3", "phi", "phi3", "granite"}
+)
+# The Bridge of TransformerLens 3.9 reads another stream than the model's.
+BRIDGE_DIFFERS = frozenset({"cohere"})
+
 
 class Blocks(Foreign):
     """Settings of config.json that decide the form of a block."""
@@ -34,9 +41,16 @@ class Blocks(Foreign):
 
 def lacking(config: Mapping[str, Any]) -> frozenset[str]:
     """Return the sites that a subject is known to lack."""
-    kind = typed(ModelType, config, "config.json", SubjectError, "Save the model again.").model_type
+    kind = _kind(config)
     parallel = kind == "gpt_neox" and typed(Blocks, config, "config.json", SubjectError, "Save the model again.").use_parallel_residual is not False
     return frozenset(LACKS.get(kind, set()) | (PARALLEL if parallel else set()))
+
+
+def backend_for(backend: str, config: Mapping[str, Any]) -> str:
+    """Return the backend that opens a subject; `auto` takes the faster of those that serve it."""
+    if backend != "auto":
+        return backend
+    return "huggingface" if _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
 
 
 def check_served(point: HookPoint, config: Mapping[str, Any]) -> None:
@@ -51,3 +65,7 @@ def check_served(point: HookPoint, config: Mapping[str, Any]) -> None:
             cure=f"Near names: {', '.join(near)}.",
             near=near,
         )
+
+
+def _kind(config: Mapping[str, Any]) -> str | None:
+    return typed(ModelType, config, "config.json", SubjectError, "Save the model again.").model_type
