@@ -34,7 +34,7 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
 
 
 def _backend(spec: JobSpec) -> str:
-    """Return the backend of an identity: that of `auto` is the default before it, whose numbers it gives."""
+    """Return the backend of an identity; `auto` has that of the former default."""
     return "bridge" if spec.subject.backend == "auto" else spec.subject.backend
 
 

@@ -47,7 +47,7 @@ def lacking(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def backend_for(backend: str, config: Mapping[str, Any]) -> str:
-    """Return the backend that opens a subject; `auto` takes the faster of those that serve it."""
+    """Return the backend that opens a subject; `auto` is the fastest that serves it."""
     if backend != "auto":
         return backend
     return "huggingface" if _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
