@@ -91,10 +91,6 @@ class Verdicts:
     def first_failure(self) -> str | None:
         return next((failure for failure in self.failures if failure), None)
 
-    def select(self, rows: slice) -> "Verdicts":
-        """Return the verdicts of some explanations."""
-        return Verdicts(self.values[rows], self.statuses[rows])
-
 
 def _detail(verdict: Verdict[bool]) -> dict[str, object] | None:
     if verdict.key is None:

@@ -116,9 +116,6 @@ class Reply:
     usage: Usage
     key: str = ""
     cost_usd: float | None = None
-    was_cached: bool = False
-    seconds: float = 0.0
-    attempts: int = 1
     choices: tuple[TokenChoice, ...] = ()
     reason: str = ""
     raw: str = field(default="", repr=False)

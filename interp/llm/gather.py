@@ -29,8 +29,8 @@ class CallsInFlight:
     def __init__(self) -> None:
         self._futures: dict[str, asyncio.Future[object]] = {}
 
-    async def share(self, key: str, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """Return what `make` returns, and whether another caller made it.
+    async def share(self, key: str, make: Callable[[], Awaitable[T]]) -> T:
+        """Return what `make` returns, for this caller or for one before.
 
         A failed call fails for all who share it. A pause or cancellation concerns one job: then the next caller makes the call.
         """
@@ -39,13 +39,12 @@ class CallsInFlight:
             if isinstance(shared, CallFailedError):
                 raise shared.copy()
             if shared is not None:
-                return shared, True  # type: ignore[return-value]  # the key decides the type
+                return shared  # type: ignore[return-value]  # the key decides the type
         future = self._futures[key] = asyncio.get_running_loop().create_future()
         outcome: object = None
         try:
-            made = await make()
-            outcome = made
-            return made, False
+            outcome = made = await make()
+            return made
         except CallFailedError as error:
             outcome = error
             raise

@@ -68,8 +68,7 @@ class ClientModel:
 
     async def ask(self, prompt: Prompt) -> Reply:
         key = self.namer.chat(prompt)
-        reply, was_shared = await self.in_flight.share(key, lambda: self._ask(key, prompt))
-        return replace(reply, was_cached=True) if was_shared else reply
+        return await self.in_flight.share(key, lambda: self._ask(key, prompt))
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [N, D], rows of unit length.
@@ -93,8 +92,7 @@ class ClientModel:
     async def read(self, text: str) -> tuple[TokenChoice, ...]:
         """Return the log-probabilities of all tokens but the first, or raise AbilityMissingError."""
         key = self.namer.reading(text)
-        choices, _ = await self.in_flight.share(key, lambda: self._read(key, text))
-        return choices
+        return await self.in_flight.share(key, lambda: self._read(key, text))
 
     async def _ask(self, key: str, prompt: Prompt) -> Reply:
         bound = payloads.bound_of(prompt.messages, prompt.schema.body if prompt.schema else None, self.spec.max_tokens or prompt.max_tokens)
@@ -112,13 +110,11 @@ class ClientModel:
             reply = await self.attempts.run(send, bound, self.call_store, cost, is_limited=self.transport.name == "live")
         self._record(key, prompt.template, cost, STATUS[reply.finish], reply.sent, reply.raw, reply.reason or None)
         # Explainers and scorers do not need what is recorded.
-        made = replace(reply, key=key, usage=cost.usage, cost_usd=cost.usd, seconds=cost.seconds, attempts=cost.attempts)
-        return replace(made, raw="", sent="", headers={})
+        return replace(reply, key=key, usage=cost.usage, cost_usd=cost.usd, raw="", sent="", headers={})
 
     async def _embed_once(self, keys: Mapping[str, str], texts: list[str]) -> dict[str, NDArray[np.float32]]:
         name = hashlib.sha256("".join(keys[text] for text in texts).encode()).hexdigest()
-        vectors, _ = await self.in_flight.share(name, lambda: self._embed(keys, texts))
-        return vectors
+        return await self.in_flight.share(name, lambda: self._embed(keys, texts))
 
     async def _embed(self, keys: Mapping[str, str], texts: list[str]) -> dict[str, NDArray[np.float32]]:
         sizes = [_bytes_of(text) + payloads.TOKENS_PER_MESSAGE for text in texts]
@@ -208,7 +204,7 @@ def _kept_answer(kept: StoredReply, bound: Usage) -> Reply | None:
         return None
     if reply.finish != "stop":
         return None
-    return replace(reply, key=kept.key, usage=kept.usage, cost_usd=kept.cost_usd, was_cached=True, raw="", sent="", headers={})
+    return replace(reply, key=kept.key, usage=kept.usage, cost_usd=kept.cost_usd, raw="", sent="", headers={})
 
 
 def _bytes_of(text: str) -> int:
