@@ -70,7 +70,7 @@ class Breaker:
         self._rejections += 1
         if self._rejections >= REJECTIONS:
             what = f"{self._base_url} gave the last {self._rejections} requests no answer that can be used: it rejected them, or sent too much."
-            self.open(JobPausedError(what, why=why, cure="Mend the model's settings, or ask for another model."))
+            self.open(JobPausedError(what, why=why, cure="Correct the model's settings, or ask for another model."))
 
     def failed(self, fault: TransportError, wait: float | None = None) -> None:
         """Count a transient fault and its announced wait in seconds; open after `max_outage` seconds."""

@@ -77,10 +77,6 @@ class EstimateLine:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    @property
-    def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
     def cost(self, base_url: str) -> float | None:
         """Return the cost in USD; None without a known price."""
         rates = rates_of(self.model, self.model.base_url or base_url)
@@ -107,12 +103,8 @@ class Estimate:
         self._asked.add(key)
         name = (tag.stage, tag.purpose, model.model_dump_json())
         line = self.lines.get(name) or EstimateLine(tag.stage, tag.purpose, model)
-        self.lines[name] = replace(
-            line,
-            calls=line.calls + calls,
-            prompt_tokens=line.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=line.completion_tokens + usage.completion_tokens,
-        )
+        prompt_tokens, completion_tokens = line.prompt_tokens + usage.prompt_tokens, line.completion_tokens + usage.completion_tokens
+        self.lines[name] = EstimateLine(tag.stage, tag.purpose, model, line.calls + calls, prompt_tokens, completion_tokens)
         self.longest[model.model] = max(self.longest.get(model.model, 0), usage.prompt_tokens + max_tokens)
 
 

@@ -182,7 +182,7 @@ def test_an_estimate_with_an_unknown_price_has_no_cost() -> None:
     estimate = Estimate()
     asyncio.run(DryModel(ModelSpec(model="m", base_url="http://127.0.0.1:1/v1"), TAG, estimate).ask(question()))
     [line] = estimate.lines.values()
-    assert line.tokens > 0 and line.cost("") is None
+    assert line.prompt_tokens > 0 and line.cost("") is None
 
 
 def test_the_count_of_tokens_is_near_what_tokenisers_say() -> None:

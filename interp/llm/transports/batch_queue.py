@@ -37,16 +37,9 @@ class BatchTransport:
 
     name: Literal["batch"] = "batch"
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        quirks: EndpointQuirks,
-        poll_seconds: float = 30.0,
-        max_lines: int = payloads.MAX_BATCH_LINES,
-        max_outage_seconds: float = MAX_OUTAGE_SECONDS,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, quirks: EndpointQuirks, poll_seconds: float, max_lines: int = payloads.MAX_BATCH_LINES) -> None:
         self.endpoint, self.quirks, self.max_lines = endpoint, quirks, max_lines
-        self.poll_seconds, self.quiet_seconds, self.max_outage_seconds = poll_seconds, min(QUIET_SECONDS, poll_seconds), max_outage_seconds
+        self.poll_seconds, self.quiet_seconds = poll_seconds, min(QUIET_SECONDS, poll_seconds)
         self._queues: dict[tuple[int, str], BatchQueue] = {}
 
     async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:
@@ -114,7 +107,6 @@ class BatchQueue:
         self._waiting: dict[str, PendingQuestion] = {}
         self._batch_of: dict[str, Batch] = {}
         self._known: set[str] = set()
-        self._arrivals = 0
         self._submitter: asyncio.Task[None] | None = None
         self._opening, self._is_open = asyncio.Lock(), False
         self._endings: set[asyncio.Task[None]] = set()
@@ -144,10 +136,10 @@ class BatchQueue:
                 submissions -= 1
                 continue
             if info.status == "cancelled":
-                raise JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to hand its questions in again.")
+                raise JobPausedError("Somebody cancelled the batch at the endpoint.", cure="Resume the job to submit its questions again.")
             if submissions == MAX_SUBMISSIONS:
                 why = "; ".join(info.errors) or f"Its last state was {info.status}."
-                what = f"The endpoint did not work off a batch, {MAX_SUBMISSIONS} times."
+                what = f"The endpoint did not complete a batch, {MAX_SUBMISSIONS} times."
                 raise JobPausedError(what, why=why, cure="Resume the job, or take it live.")
 
     async def close(self) -> None:
@@ -207,7 +199,6 @@ class BatchQueue:
         batch = self._batch_of.get(request.key)
         if batch is None:
             self._waiting[request.key] = question
-            self._arrivals += 1
             self._submitter = self._submitter or self._start(self._submit_waiting())
         elif batch.info is not None:
             self._hand_over(batch, batch.info, question)
@@ -233,9 +224,9 @@ class BatchQueue:
         try:
             while self._waiting:
                 for _ in range(MAX_QUIET_CHECKS):
-                    before = self._arrivals
+                    before = len(self._waiting)
                     await asyncio.sleep(self.transport.quiet_seconds)
-                    if self._arrivals == before or len(self._waiting) >= self.transport.max_lines:
+                    if len(self._waiting) == before or len(self._waiting) >= self.transport.max_lines:
                         break
                 while self._waiting:
                     questions, content = await self._take_file()
@@ -325,7 +316,7 @@ class BatchQueue:
                         return
                     began = began or clock()
                     decision = decide(fault, 1, random.random(), path="batches")
-                    if decision.error is not None or clock() - began > self.transport.max_outage_seconds:
+                    if decision.error is not None or clock() - began > MAX_OUTAGE_SECONDS:
                         raise
                 await asyncio.sleep(self.transport.poll_seconds)
         except Exception as error:  # every waiting caller must get it
