@@ -5,7 +5,7 @@ import json
 import pytest
 
 from interp.llm.base import Finish, Usage
-from interp.llm.replies.finish_reasons import ENDINGS, Ending, ending_of
+from interp.llm.replies.finish_reasons import ENDINGS, ending_of
 from interp.llm.transports.base import TransportError
 from interp.llm.transports.payloads import read_chat
 
@@ -41,10 +41,10 @@ def test_a_server_that_broke_off_is_a_fault_that_passes_and_costs_what_it_says(w
 
 
 def test_an_end_that_is_not_told_needs_a_text() -> None:
-    assert ending_of(None, has_text=True) is Ending.ANSWER and ending_of(None, has_text=False) is Ending.OTHER
+    assert ending_of(None, has_text=True) == "stop" and ending_of(None, has_text=False) == "invalid"
     assert read_chat(reply(None, None), BOUND, "", {}).finish == "invalid"
 
 
 def test_the_table_is_in_lower_case_and_answers_are_few() -> None:
     assert all(word == word.lower() for word in ENDINGS)
-    assert sum(ending is Ending.ANSWER for ending in ENDINGS.values()) <= 8
+    assert sum(ending == "stop" for ending in ENDINGS.values()) <= 8

@@ -1,39 +1,29 @@
 """Interpret `finish_reason` by one table of all words that servers send."""
 
-from enum import Enum
+from typing import Literal
 
+from interp.llm.base import Finish
 
-class Ending(Enum):
-    """The end of a reply.
+# "broken": the server broke off, and may succeed when retried. "invalid": no answer, for a reason that may be permanent.
+Ending = Finish | Literal["broken"]
 
-    ANSWER: by itself. LENGTH: cut short. REFUSAL: declined by the model or a filter. FAILURE: broken off by the server, and may succeed when retried.
-    OTHER: no answer, for a reason that may be permanent.
-    """
-
-    ANSWER = "answer"
-    LENGTH = "length"
-    REFUSAL = "refusal"
-    FAILURE = "failure"
-    OTHER = "other"
-
-
-# In lower case, with the servers that send them. All other words are OTHER.
-_WORDS = {
-    Ending.ANSWER: (
+# In lower case, with the servers that send them. All other words are "invalid".
+_WORDS: dict[Ending, tuple[str, ...]] = {
+    "stop": (
         "stop",  # OpenAI and most; Gemini in capitals
         "eos eos_token",  # Together, text-generation-inference
         "end_turn stop_sequence",  # Anthropic, Bedrock
         "complete",  # Cohere
         "eosfound stopstringfound",  # LM Studio
     ),
-    Ending.LENGTH: (
+    "length": (
         "length",
         "max_tokens max_output_tokens",  # Anthropic, Cohere; Gemini in capitals
         "model_length",  # Mistral
         "model_context_window_exceeded context_length_exceeded",  # Anthropic
         "maxpredictedtokensreached contextlengthreached",  # LM Studio
     ),
-    Ending.REFUSAL: (
+    "refusal": (
         "content_filter",
         "content_filtered guardrail_intervened",  # Bedrock
         "refusal",  # Anthropic
@@ -41,7 +31,7 @@ _WORDS = {
         "error_toxic",  # Cohere
         "safety recitation language blocklist prohibited_content spii",  # Gemini
     ),
-    Ending.FAILURE: (
+    "broken": (
         "error failed",  # OpenRouter, Mistral, vLLM, Cohere
         "abort aborted cancelled canceled",  # vLLM, SGLang
         "user_cancel error_limit timeout",  # Cohere
@@ -60,8 +50,8 @@ def ending_of(word: object, has_text: bool) -> Ending:
     requires all of it, and one without is none.
     """
     if word is None or word == "":
-        return Ending.ANSWER if has_text else Ending.OTHER
+        return "stop" if has_text else "invalid"
     if not isinstance(word, str):
-        return Ending.OTHER
+        return "invalid"
     name = word.partition(":")[0].strip().lower()  # `content_filter: PROHIBITED_CONTENT`
-    return ENDINGS.get(name, Ending.OTHER)
+    return ENDINGS.get(name, "invalid")

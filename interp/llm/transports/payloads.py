@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from interp.domain.cleaning import one_line
 from interp.llm.base import Message, Reply, TokenChoice, Usage
 from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
-from interp.llm.replies.finish_reasons import Ending, ending_of
+from interp.llm.replies.finish_reasons import ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
 from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.quirks import EndpointQuirks
@@ -113,17 +113,17 @@ def read_chat(raw: str, bound: Usage, sent: str, headers: Mapping[str, str]) -> 
     message: dict[str, Any] = found if isinstance(found, dict) else {}
     content, refusal = _text_of(message.get("content")), message.get("refusal")
     ending = ending_of(word, bool(content))
-    if ending is Ending.FAILURE:
+    if ending == "broken":
         why = f"the endpoint broke off with finish_reason {one_line(str(word), SHOWN)!r}"
         raise TransportError("garbage", why, headers=headers, raw=raw, usage=usage)
     if not isinstance(found, dict):
         return replace(reply, finish="refusal", reason="the reply holds no message")
-    if ending is Ending.REFUSAL or (refusal and isinstance(refusal, str)):
+    if ending == "refusal" or (refusal and isinstance(refusal, str)):
         return replace(reply, text=content or str(refusal or ""), finish="refusal")
     reply = replace(reply, text=answer_in(content), choices=answer_tokens(choices_of(choice.get("logprobs"))))
-    if ending is Ending.LENGTH:
+    if ending == "length":
         return replace(reply, finish="length")
-    if ending is Ending.OTHER:
+    if ending == "invalid":
         is_named = isinstance(word, str) and word
         why = f"it ended with finish_reason {one_line(str(word), SHOWN)!r}" if is_named else "it is empty, and does not say why it ended"
         return replace(reply, reason=f"{why}, which is no end of an answer")
