@@ -81,7 +81,7 @@ def probability_of(choices: Sequence[TokenChoice], key: str, answer: int, option
     weights = [0.0] * (options + 1)
     for word, logprob in {choice.token: choice.logprob, **dict(choice.alternatives)}.items():
         number = re.sub(r"\D", "", word.removeprefix(text[starts[token] : place]))
-        if number and int(number) <= options:
+        if 0 < len(number) < 10 and int(number) <= options:
             weights[int(number)] += math.exp(logprob)
     total = sum(weights[1:])
     return weights[answer] / total if total > 0 else None

@@ -28,7 +28,7 @@ LEVELS = {str(level): level for level in range(HIGHEST + 1)}
 # As many alternatives as there are levels, and a few for other tokens.
 ALTERNATIVES = 15
 
-_LINE = re.compile(r"^[ ]*(\d+)[\t :]+(\d+)", re.MULTILINE)
+_LINE = re.compile(r"^[ ]*(\d{1,9})[\t :]+(\d{1,9})", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _pairs(reply: dict[str, Any], key: str, size: int) -> Floats:
         if not isinstance(pair, list) or len(pair) != 2 or any(isinstance(part, bool) or not isinstance(part, int | float) for part in pair):
             raise ValueError(f'"{key}" holds {json.dumps(pair)[:60]}, which is no pair of two numbers')
         token, level = pair
-        if token != int(token) or not 1 <= token <= size:
+        if not 1 <= token <= size or token != int(token):
             raise ValueError(f'"{key}" names a token {token}, and there are tokens 1 to {size}')
         if not 0 <= level <= HIGHEST:
             raise ValueError(f'"{key}" has a level {level}, and levels go from 0 to {HIGHEST}')

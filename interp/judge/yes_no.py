@@ -27,7 +27,7 @@ MAX_TOKENS, MAX_TOKENS_PER_WINDOW = 32, 12
 _LEADING = re.compile(
     r"[\W_]*(yes|no|unsure)\b(?!['’]|\s*(?:[/|,]|\bor\b|\band\b)\s*(?:yes|no|unsure)\b|\s+(?:doubt|question|idea|wonder)\b)", re.IGNORECASE
 )
-_VERDICT = re.compile(r'"(\d+)"\s*:\s*"?(yes|no|unsure|true|false)\b', re.IGNORECASE)
+_VERDICT = re.compile(r'"(\d{1,9})"\s*:\s*"?(yes|no|unsure|true|false)\b', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

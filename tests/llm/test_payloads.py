@@ -139,6 +139,13 @@ def test_no_body_breaks_the_reader(value: Any) -> None:
     choices_of(value)
 
 
+@pytest.mark.parametrize("value", [1000, 1e308, float("inf"), float("nan")])
+def test_what_is_no_log_probability_is_left_out(value):
+    assert choices_of({"content": [{"token": "a", "logprob": value}]}) == ()
+    assert choices_of({"content": [{"token": "a", "logprob": -1.0, "top_logprobs": [{"token": "b", "logprob": value}]}]}) == ()
+    assert read_prompt_tokens({"choices": [{"logprobs": {"tokens": ["a", "b", "c"], "token_logprobs": [None, value, -1.0]}}]}) is None
+
+
 def test_numbers_that_no_float_holds_are_no_crash():
     huge = 10**400
     assert choices_of({"content": [{"token": "a", "logprob": huge}]}) == ()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from interp.domain.evidence import ContextKind
-from interp.judge.choice import KEYS, choice_of
+from interp.judge.choice import KEYS, choice_of, probability_of
 from interp.llm.base import Ability, TokenChoice
 from interp.score.base import Distractor
 from interp.score.scorers.choice import positions
@@ -183,3 +183,8 @@ def test_what_is_no_choice_is_never_guessed(text):
 def test_choices_are_read():
     assert choice_of('{"group": "3 - because it fits"}', "group", 5) == 3
     assert choice_of('{"group": "3"}', "group", 5) == choice_of('Well: {"group": 3}', "group", 5) == 3
+
+
+def test_a_number_of_thousands_of_digits_is_no_option():
+    choices = [TokenChoice('{"group": ', 0.0), TokenChoice("1", -0.1, (("9" * 5000, -3.0),)), TokenChoice("}", 0.0)]
+    assert probability_of(choices, "group", 1, 4) == 1.0

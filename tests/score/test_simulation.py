@@ -97,6 +97,7 @@ def test_ten_in_two_tokens_shares_its_weight_with_one():
         ('{"1": [[1, 11]]}', "level 11"),
         ('{"1": [[0, 5]]}', "token 0"),
         ('{"1": [[4, 5]]}', "token 4"),
+        ('{"1": [[1e999, 5]]}', "token inf"),
         ('{"1": [["x", 5]]}', "no pair"),
         ('{"1": [[1, true]]}', "no pair"),
         ('{"1": [[1, 2, 3]]}', "no pair"),
@@ -106,6 +107,11 @@ def test_ten_in_two_tokens_shares_its_weight_with_one():
 def test_what_is_no_answer_says_what_is_wrong(text, why):
     with pytest.raises(ValueError, match=why):
         pairs_of(text, [3])
+
+
+def test_a_number_of_thousands_of_digits_is_no_token():
+    levels = expected_levels(reply("1\t3", choices=[TokenChoice(f"1\t3\n{'9' * 5000}\t3\n", 0.0)]), np.array([3.0], np.float32))
+    assert levels.tolist() == [3.0]
 
 
 @pytest.mark.parametrize("text, why", [("1\t3\n3\t0", "token 2"), ("1\t3\n2\t11\n3\t0", "0 to 10"), ("I think 3", "token 1")])

@@ -288,3 +288,7 @@ def test_over_http_a_hostile_text_leaves_the_others_their_verdicts(injection):
     calm, hostile = said("a calm text"), said(injection)
     assert calm == [True, False, False, True, False]
     assert hostile[:2] + hostile[3:] == calm[:2] + calm[3:]
+
+
+def test_a_number_of_thousands_of_digits_is_no_window():
+    assert odds_of([TokenChoice(f'{{"{"1" * 5000}": "yes"}}', 0.0)]) == {}

@@ -185,13 +185,21 @@ def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
         return tuple(
             TokenChoice(
                 entry["token"],
-                float(entry["logprob"]),
-                tuple((other["token"], float(other["logprob"])) for other in entry.get("top_logprobs") or ()),
+                _logprob(entry["logprob"]),
+                tuple((other["token"], _logprob(other["logprob"])) for other in entry.get("top_logprobs") or ()),
             )
             for entry in (logprobs or {}).get("content") or ()
         )
     except UNREADABLE:
         return ()
+
+
+def _logprob(value: Any) -> float:
+    """Return a log-probability; raises ValueError for NaN and what no rounding puts above 0."""
+    number = float(value)
+    if not number < 1.0:
+        raise ValueError(f"{number} is no log-probability")
+    return number
 
 
 def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
@@ -211,7 +219,7 @@ def read_prompt_tokens(body: dict[str, Any]) -> tuple[TokenChoice, ...] | None:
             usage = body.get("usage")
             has_generated = not isinstance(usage, dict) or usage.get("completion_tokens") != 0
             pairs = [pair for pair in pairs[: len(pairs) - has_generated] if isinstance(pair[1], int | float)]
-        return tuple(TokenChoice(str(token), float(value)) for token, value in pairs) or None
+        return tuple(TokenChoice(str(token), _logprob(value)) for token, value in pairs) or None
     except UNREADABLE:
         return None
 
