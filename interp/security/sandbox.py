@@ -1,22 +1,26 @@
 """Tasks on untrusted files, in child processes with limits on memory and time.
 
-`interp.security.sandbox_server` forks these processes; requests and answers are JSON. The kernel ends a process that exceeds a limit; the server ends
+`interp.security.sandbox_server` forks these processes; requests and answers are JSON in a file of
+each. The kernel ends a process that exceeds a limit; the server ends
 one whose client has ended.
 """
 
 import atexit
 import json
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -49,7 +53,6 @@ GRACE_SECONDS = 10.0
 SPARE_SECONDS = 2.0
 STOP_SECONDS = 5.0
 MOST_BYTES = 64 << 20
-READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,127 +88,66 @@ class Processes:
     """A bounded number of concurrent processes with the same limits, usable by any thread."""
 
     def __init__(self, limits: ResourceLimits, at_once: int) -> None:
-        self._limits, self._room = limits, threading.BoundedSemaphore(at_once)
+        self._limits, self._free = limits, threading.BoundedSemaphore(at_once)
 
     @classmethod
     def of(cls, settings: Settings) -> "Processes":
         return cls(ResourceLimits.of(settings), settings.preflight_processes)
 
-    def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Pending[Found]":
-        """Start a process; raises ChecksBusyError when none may start within `seconds`."""
-        if not self._room.acquire(timeout=seconds):
+    @contextmanager
+    def begin(self, task: Task[Given, Found], given: Given, seconds: float) -> "Iterator[Pending[Found]]":
+        """Run a process during the block; raises ChecksBusyError when none may start within `seconds`."""
+        if not self._free.acquire(timeout=seconds):
             raise ChecksBusyError(
                 "The server is looking at as many jobs as it may at once.",
                 why="Each is read in a process of its own, and their number is bounded.",
                 cure="Ask again in some seconds; GLOSSATOR_PREFLIGHT_PROCESSES allows more.",
             )
         try:
-            return Pending(task, task.request(given), self._limits, self._room.release)
-        except BaseException:
-            self._room.release()
-            raise
+            with ExitStack() as opened:
+                exchange = opened.enter_context(_exchange())
+                exchange.write(task.request(given))
+                exchange.seek(0)
+                ended = opened.enter_context(open(_server.fork(self._limits, exchange.fileno()), "rb", buffering=0))  # noqa: PTH123 - a descriptor
+                yield Pending(task, self._limits, exchange, ended)
+        finally:
+            self._free.release()
 
 
 class Pending(Generic[Found]):
-    """A running process, as a context manager that ends it."""
+    """A running process: its file, which has the request and then the answer, and the pipe of its exit status."""
 
-    def __init__(self, task: Task[Any, Found], request: bytes, limits: ResourceLimits, release: Callable[[], None]) -> None:
-        self._task, self._limits, self._release = task, limits, release
+    def __init__(self, task: Task[Any, Found], limits: ResourceLimits, exchange: IO[bytes], ended: IO[bytes]) -> None:
+        self._task, self._limits, self._exchange, self._ended = task, limits, exchange, ended
         self._deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
-        self._unsent, self._answer, self._status = memoryview(request), bytearray(), bytearray()
-        self._is_over = False  # nothing more can be sent or received
-        self._channel, self._ended = _server.fork(limits)
-        self._send()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._channel.close()
-        os.close(self._ended)
-        self._release()
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for the process's end; raises FilesTakeTooMuchError past the deadline."""
-        until = time.monotonic() + seconds
-        while not self._has_ended(min(until, self._deadline) - time.monotonic()):
-            if time.monotonic() >= self._deadline:
-                raise self._too_much("time")
-            if time.monotonic() >= until:
-                return False
-        return True
+        left = self._deadline - time.monotonic()
+        poll = select.poll()
+        poll.register(self._ended, select.POLLIN)
+        if poll.poll(max(0.0, min(seconds, left)) * 1000):
+            return True
+        if left <= seconds:
+            raise self._too_much("time")
+        return False
 
     def result(self) -> Found:
         """Return the task's result, or raise the task's error or FilesTakeTooMuchError."""
-        while not self.wait(self._limits.seconds):
-            pass
-        status = STATUS.unpack(self._status)[0] if len(self._status) == STATUS.size else None
-        if status is None:
+        self.wait(math.inf)
+        found = self._ended.read(STATUS.size)
+        if not found:
             raise ChecksBusyError("The process that looks at files has ended.", cure="Ask again: it is started anew.")
-        if status < 0:
+        (status,) = STATUS.unpack(found)
+        if status != 0 or os.fstat(self._exchange.fileno()).st_size > MOST_BYTES:
             raise self._too_much("time" if -status in _TIME else "memory")
-        return self._read()
-
-    def _read(self) -> Found:
-        if len(self._answer) > MOST_BYTES:
-            raise self._too_much("memory")
-        answer = json.loads(bytes(self._answer))
-        if "exceeded" in answer:
-            raise self._too_much("memory")
+        self._exchange.seek(0)
+        answer = json.loads(self._exchange.read())
         if "error" in answer:
             raise _raised(answer["error"])
         if "fault" in answer:
             raise RuntimeError(f"{self._task.name} failed in its process:\n{answer['fault']}")
         return self._task.found.validate_python(answer["found"])
-
-    def _has_ended(self, seconds: float) -> bool:
-        """Transfer what is ready within `seconds`, and return whether the process has ended."""
-        poll = select.poll()
-        poll.register(self._ended, select.POLLIN)
-        wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-        if not self._is_over:
-            poll.register(self._channel, wanted)
-        for descriptor, event in poll.poll(max(0.0, seconds) * 1000):
-            if descriptor == self._ended:
-                found = os.read(self._ended, STATUS.size)
-                if not found or len(self._status) + len(found) == STATUS.size:
-                    self._status += found
-                    self._take_rest()
-                    return True
-                self._status += found
-            elif event & select.POLLOUT:
-                self._send()
-            else:
-                self._take()
-        return False
-
-    def _send(self) -> None:
-        try:
-            self._unsent = self._unsent[self._channel.send(self._unsent) :]
-            if not self._unsent:
-                self._channel.shutdown(socket.SHUT_WR)
-        except BlockingIOError:
-            pass
-        except OSError:
-            # It ended before it had read all; its status says why.
-            self._unsent, self._is_over = memoryview(b""), True
-
-    def _take(self) -> bool:
-        """Receive a part of the answer; False when none is ready or none will come."""
-        try:
-            part = self._channel.recv(READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            part = b""
-        if len(self._answer) <= MOST_BYTES:
-            self._answer += part
-        self._is_over = not part
-        return bool(part)
-
-    def _take_rest(self) -> None:
-        while not self._is_over and self._take():
-            pass
 
     def _too_much(self, limit: str) -> FilesTakeTooMuchError:
         within, lighter, setting = {
@@ -225,10 +167,9 @@ class _SandboxProcess:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._owner = 0
         self._later: tuple[str, ...] = ()
         self._control: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *later: str) -> None:
         """Start the server without waiting; it loads the modules of `later` while idle."""
@@ -236,64 +177,55 @@ class _SandboxProcess:
             self._later = later
             self._started()
 
-    def fork(self, limits: ResourceLimits) -> tuple[socket.socket, int]:
-        """Fork a child, and return its channel and the pipe of its exit status."""
-        ours, theirs = socket.socketpair()
+    def fork(self, limits: ResourceLimits, exchange: int) -> int:
+        """Fork a child that reads and answers a file, and return the pipe of its exit status."""
         ended, ending = os.pipe()
+        request = REQUEST.pack(limits.memory_bytes, limits.seconds, MOST_BYTES)
         try:
-            request = REQUEST.pack(limits.memory_bytes, limits.seconds)
             with self._lock:
                 try:
-                    socket.send_fds(self._started(), [request], [theirs.fileno(), ending])
+                    socket.send_fds(self._started(), [request], [exchange, ending])
                 except OSError:
                     self._forget()
-                    socket.send_fds(self._started(), [request], [theirs.fileno(), ending])
+                    socket.send_fds(self._started(), [request], [exchange, ending])
         except BaseException:
-            ours.close()
             os.close(ended)
             raise
         finally:
-            theirs.close()
             os.close(ending)
-        ours.setblocking(False)
-        return ours, ended
+        return ended
 
     def stop(self) -> None:
         """End the server and its children."""
         with self._lock:
             self._forget()
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process is not None and self._owner == os.getpid() else None
-
     def _started(self) -> socket.socket:
-        if self._control is not None and self._owner == os.getpid() and self._process is not None and self._process.poll() is None:
+        if self._control is not None and self.process is not None and self.process.poll() is None:
             return self._control
         self._forget()
-        ours, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         with theirs:
             # Without the working directory on its module path: files there are the user's.
             modules = [part for part in sys.path if part]
             command = [sys.executable, "-P", "-c", PROGRAM, json.dumps(modules), str(theirs.fileno()), json.dumps([PRELOAD, self._later])]
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, env=_environment(), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
-        self._control, self._owner = ours, os.getpid()
-        return ours
+        return self._control
 
     def _forget(self) -> None:
         if self._control is not None:
             self._control.close()
-        if self._process is not None and self._owner == os.getpid():
+        if self.process is not None:
             # Closing the socket also ends it, but not while it loads modules.
-            self._process.terminate()
+            self.process.terminate()
             try:
-                self._process.wait(STOP_SECONDS)
+                self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._control, self._process = None, None
+                self.process.kill()
+                self.process.wait()
+        self._control, self.process = None, None
 
 
 _server = _SandboxProcess()
@@ -304,7 +236,14 @@ _TIME = frozenset({signal.SIGALRM, signal.SIGXCPU})
 
 def server_pid() -> int | None:
     """Return the process id of the server; None before its start."""
-    return _server.pid
+    return None if _server.process is None else _server.process.pid
+
+
+def _exchange() -> IO[bytes]:
+    """Open a file in memory, or else an unnamed one on disk."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("exchange"), "w+b", buffering=0)  # noqa: PTH123 - a descriptor
+    return tempfile.TemporaryFile(buffering=0)
 
 
 def _environment() -> dict[str, str]:
@@ -313,7 +252,6 @@ def _environment() -> dict[str, str]:
 
 
 def _raised(content: dict[str, Any]) -> GlossatorError:
-    """Return a child's error, of the nearest class that this process knows."""
-    known = {kind.__name__: kind for kind in error_classes()}
-    kind = next(known[name] for name in content["kinds"] if name in known)
+    """Return a child's error, of the base class of its code."""
+    kind = next((kind for kind in error_classes() if kind.code == content["code"]), GlossatorError)
     return kind(content["what"], why=content["why"], cure=content["cure"], **content["details"])

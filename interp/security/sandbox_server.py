@@ -21,14 +21,14 @@ from typing import Any, Never
 
 from interp.domain.errors import GlossatorError
 
-# A request: bytes of memory beyond those of the start, and seconds, with two descriptors: the child's channel and the pipe for its exit status.
-REQUEST = struct.Struct("!qd")
+# A request: bytes of memory beyond those of the start, seconds, bytes of the answer. With it come two descriptors: the file of request and answer,
+# and the pipe for the exit status.
+REQUEST = struct.Struct("!qdq")
 STATUS = struct.Struct("!i")
 DESCRIPTORS = 2
 READ_BYTES = 1 << 16
-OUT_OF_MEMORY = b'{"exceeded": "memory"}'
 # The only descriptor of a child beside the standard ones.
-CHANNEL = 3
+EXCHANGE = 3
 
 
 def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:
@@ -87,12 +87,11 @@ def _take(asked: socket.socket, children: dict[int, int], poll: select.poll) -> 
     request, descriptors, _flags, _address = socket.recv_fds(asked, REQUEST.size, DESCRIPTORS)
     if len(request) != REQUEST.size or len(descriptors) != DESCRIPTORS:
         return False
-    memory, seconds = REQUEST.unpack(request)
-    channel, status = descriptors
+    exchange, status = descriptors
     pid = os.fork()
     if pid == 0:
-        _child(channel, memory, seconds)
-    os.close(channel)
+        _child(exchange, *REQUEST.unpack(request))
+    os.close(exchange)
     children[pid] = status
     poll.register(status, 0)
     return True
@@ -118,27 +117,31 @@ def _kill(pids: Any) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _child(channel: int, memory: int, seconds: float) -> None:
-    """Answer one request, and end this process."""
+def _child(exchange: int, memory: int, seconds: float, answer_bytes: int) -> None:
+    """Answer one request, and end this process: with status 0 where the answer is complete."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        _limit(memory, seconds)
-        _keep_only(channel)
-        with socket.socket(fileno=CHANNEL) as client:
-            client.sendall(_answer(client))
+        _limit(memory, seconds, answer_bytes)
+        _keep_only(exchange)
+        with open(EXCHANGE, "r+b") as file:
+            answer = json.dumps(_answer(json.load(file)), default=str).encode()
+            file.seek(0)
+            file.truncate()
+            file.write(answer)
         code = 0
     finally:
         os._exit(code)
 
 
-def _limit(memory: int, seconds: float) -> None:
+def _limit(memory: int, seconds: float, answer_bytes: int) -> None:
     """Set limits beyond which the kernel ends this process."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _lower(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
     _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, answer_bytes)
     own = _own_memory()
     _lower(resource.RLIMIT_DATA, own + memory)
     _lower(resource.RLIMIT_AS, own + memory)
@@ -161,44 +164,33 @@ def _own_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _keep_only(channel: int) -> None:
-    """Close all descriptors but the channel, and discard the output of libraries."""
-    if channel != CHANNEL:
-        os.dup2(channel, CHANNEL)
-    os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+def _keep_only(exchange: int) -> None:
+    """Close all descriptors but that of the file, and discard the output of libraries."""
+    if exchange != EXCHANGE:
+        os.dup2(exchange, EXCHANGE)
+    os.closerange(EXCHANGE + 1, os.sysconf("SC_OPEN_MAX"))
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
     os.close(nothing)
 
 
-def _answer(client: socket.socket) -> bytes:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the task's answer; raises MemoryError."""
     try:
-        request = json.loads(_whole(client))
         module, _, name = request["task"].partition(":")
-        return _written(getattr(importlib.import_module(module), name).carry_out(request["given"]))
+        answer: dict[str, Any] = getattr(importlib.import_module(module), name).carry_out(request["given"])
+        return answer
     except MemoryError:
-        return OUT_OF_MEMORY
+        raise
     except GlossatorError as error:
-        return OUT_OF_MEMORY if _is_of_memory(error) else _written({"error": _content(error)})
+        if _is_of_memory(error):
+            raise
+        return {"error": {"code": error.code, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}}
     except Exception:  # a defect; the client logs it
         import traceback
 
-        return _written({"fault": traceback.format_exc()})
-
-
-def _whole(client: socket.socket) -> bytes:
-    found = bytearray()
-    while part := client.recv(READ_BYTES):
-        found += part
-    return bytes(found)
-
-
-def _written(answer: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(answer, default=str).encode()
-    except MemoryError:
-        return OUT_OF_MEMORY
+        return {"fault": traceback.format_exc()}
 
 
 def _is_of_memory(error: BaseException) -> bool:
@@ -207,9 +199,3 @@ def _is_of_memory(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, MemoryError):
         cause = cause.__cause__
     return cause is not None
-
-
-def _content(error: GlossatorError) -> dict[str, Any]:
-    """Return an error as JSON, with its class and base classes."""
-    kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, GlossatorError)]
-    return {"kinds": kinds, "what": error.what, "why": error.why, "cure": error.cure, "details": error.details}

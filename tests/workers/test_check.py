@@ -74,6 +74,8 @@ def test_the_answer_does_not_wait_for_files(settings: Settings, body: dict[str, 
     """A look that would never end: the answer comes in about the second that it waits, and a probe is answered meanwhile."""
     monkeypatch.setattr(admission, "CHECK", apart.endless(tmp_path / "reader"))
     app = create_app(settings.model_copy(update={"preflight_wait_seconds": 1.0}))
+    with app.state.processes.begin(apart.ECHO, "", PATIENCE) as pending:
+        pending.result()  # the server of such processes runs
     with httpx.Client(transport=InProcess(app), base_url="http://localhost") as http:
         answers: list[httpx.Response] = []
         asking = Thread(target=lambda: answers.append(http.post("/v1/jobs", json=body)))
