@@ -16,7 +16,7 @@ import uvicorn
 
 from api.app import create_app
 from api.http.connection_limits import ConnectionLimits, protocol
-from interp.config.home import held
+from interp.config.home import HomeLock
 from interp.config.settings import Settings, is_loopback
 from interp.domain.errors import GlossatorError
 from interp.store import migrate
@@ -44,7 +44,9 @@ class Service:
         self._settings = settings
         with ExitStack() as opened:
             # Before the address: a second server on the same home reports the first server, not its port.
-            lock = opened.enter_context(held(settings.home)) if settings.is_alone else None
+            lock = HomeLock(settings.home) if settings.is_alone else None
+            if lock is not None:
+                opened.callback(lock.release)
             self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
             name = f"[{host}]" if ":" in host else host
             self.url = f"http://{name}:{self._socket.getsockname()[1]}"

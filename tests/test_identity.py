@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp.corpus.documents import index
 from interp.dictionary.formats import dictionary_digest
 from interp.domain.spec import TEST_COUNTS, CollectionSpec, JobSpec, ScorerSpec, SplitCounts
-from interp.planning.fingerprint import corpus_digest, evidence_id
+from interp.planning.fingerprint import evidence_id
 from interp.security.allowed_files import file_digest
 from interp.subject.location import subject_digest
 from tests.test_preflight import changed, job, write_dictionary
@@ -66,12 +67,12 @@ def test_nor_do_sizes_of_work_names_and_places(job: JobSpec, tmp_path: Path) -> 
 
 
 def test_contents_decide(job: JobSpec) -> None:
-    before = subject_digest(job.subject), dictionary_digest(job.dictionary), corpus_digest(job.corpus)
+    before = subject_digest(job.subject), dictionary_digest(job.dictionary), index(job.corpus).digest
     write_dictionary(Path(job.dictionary.source), b_dec=np.zeros(16, dtype=np.float32))
     tokenizer = Path(job.subject.model) / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ", encoding="utf-8")
     (Path(job.corpus.path) / "0.txt").write_text("changed", encoding="utf-8")
-    after = subject_digest(job.subject), dictionary_digest(job.dictionary), corpus_digest(job.corpus)
+    after = subject_digest(job.subject), dictionary_digest(job.dictionary), index(job.corpus).digest
     assert all(old != new for old, new in zip(before, after, strict=True))
     (Path(job.subject.model) / "README.md").write_text("a card", encoding="utf-8")
     assert subject_digest(job.subject) == after[0]

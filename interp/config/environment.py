@@ -14,45 +14,6 @@ ALIKE = 0.87
 # Variables of docker-compose.yml, the tests, the benchmarks, and Kubernetes (per Service of the namespace).
 OTHERS = re.compile(r"(BIND|DATA|TEST_.*|BENCH_.*|(.*_)?(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP|SCTP).*))")
 KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://.*")
-# Names of earlier versions: refused, since silently ignoring a setting would be worse.
-RENAMED = {
-    "artifacts": "artifacts_url",
-    "batch_features": "batch_chunk_features",
-    "batch_poll_seconds": "llm_batch_poll_interval_seconds",
-    "bell_seconds": "notify_again_seconds",
-    "bell_window": "notify_max_pending",
-    "body_seconds": "request_body_timeout_seconds",
-    "check_seconds": "lease_check_interval_seconds",
-    "connections": "max_connections",
-    "explain_features": "explain_chunk_features",
-    "head_seconds": "request_head_timeout_seconds",
-    "heartbeat_seconds": "heartbeat_interval_seconds",
-    "idle_seconds": "poll_interval_seconds",
-    "keep_alive_seconds": "keep_alive_timeout_seconds",
-    "llm_in_flight": "llm_max_concurrent_calls",
-    "llm_patience_seconds": "llm_max_outage_seconds",
-    "llm_reply_bytes": "llm_max_reply_bytes",
-    "llm_threads": "llm_worker_threads",
-    "max_losses": "max_lost_leases",
-    "memory_bytes": "gpu_worker_memory_bytes",
-    "merge_features": "merge_chunk_features",
-    "metrics_port": "health_port",
-    "private_networks": "allowed_private_networks",
-    "progress_seconds": "progress_interval_seconds",
-    "read_bytes": "preflight_max_bytes",
-    "read_memory_bytes": "preflight_memory_bytes",
-    "read_processes": "preflight_processes",
-    "read_seconds": "preflight_timeout_seconds",
-    "read_wait_seconds": "preflight_wait_seconds",
-    "residency_seconds": "model_affinity_seconds",
-    "send_seconds": "response_send_timeout_seconds",
-    "stop_seconds": "stop_timeout_seconds",
-    "sweep_seconds": "sweep_interval_seconds",
-    "url": "api_url",
-    "webhook_attempts": "webhook_max_attempts",
-    "webhook_private": "webhook_allow_private_networks",
-    "webhook_seconds": "webhook_timeout_seconds",
-}
 _warned: set[str] = set()
 
 
@@ -62,15 +23,12 @@ def variable_of(field: str) -> str:
 
 
 def check_names(environment: Mapping[str, str], fields: Collection[str], warn_to: TextIO) -> None:
-    """Raise SettingsInvalidError for old or misspelt names; warn once of other unknown names."""
+    """Raise SettingsInvalidError for misspelt names; warn once of other unknown names."""
     known = {variable_of(field) for field in fields}
     parts = {name.removeprefix(PREFIX): name for name in known if name.startswith(PREFIX)}
     for name, value in sorted((name.upper(), value) for name, value in environment.items()):
         if name in known or not _is_meant_for_us(name, value):
             continue
-        if renamed := RENAMED.get(name.removeprefix(PREFIX).lower() if name.startswith(PREFIX) else ""):
-            cure = f"Rename it to {variable_of(renamed)}."
-            raise SettingsInvalidError(f"{name} is no setting any more.", why="Settings were renamed; nothing reads the old name.", cure=cure)
         if near := get_close_matches(name.partition("_")[2], parts, n=2, cutoff=0.7):
             meant = " or ".join(parts[part] for part in near)
             raise SettingsInvalidError(f"{name} is no setting.", why="Nothing reads it.", cure=f"Did you mean {meant}? Rename or unset it.")

@@ -4,8 +4,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +36,13 @@ class HomeLock:
         try:
             self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise HomeUnusableError(f"{home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
+            raise _fault(home, f"{home / LOCK} cannot be written.", error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            found = _read(self._file)
             os.close(self._file)
-            raise _taken(home) from None
+            raise _taken(home, found) from None
         except OSError:
             pass  # a disk without locks, where other servers cannot be detected
         self._write(Occupant(os.getpid()))
@@ -66,9 +66,7 @@ class HomeLock:
             os.pwrite(self._file, content, 0)
         except OSError as error:
             self.release()
-            if is_full(error):
-                raise full(self._home) from error
-            raise HomeUnusableError(f"{self._home / LOCK} cannot be written.", why=error.strerror or str(error), cure=CURE) from error
+            raise _fault(self._home, f"{self._home / LOCK} cannot be written.", error) from error
 
 
 def occupant(home: Path) -> Occupant | None:
@@ -95,9 +93,7 @@ def make_home(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if is_full(error):
-            raise full(home) from error
-        raise HomeUnusableError(f"The folder {home} cannot be made.", why=error.strerror or str(error), cure=CURE) from error
+        raise _fault(home, f"The folder {home} cannot be made.", error) from error
     if fault := write_fault(home):
         raise fault
 
@@ -118,9 +114,7 @@ def write_fault(folder: Path) -> GlossatorError | None:
             file.write(PROBE)
             file.flush()
     except OSError as error:
-        if is_full(error):
-            return full(folder)
-        return HomeUnusableError(f"{folder} cannot be written to.", why=error.strerror or str(error), cure=CURE)
+        return _fault(folder, f"{folder} cannot be written to.", error)
     found = os.statvfs(folder)
     # File systems that do not count blocks report 0 of 0.
     if found.f_blocks and found.f_bavail * found.f_frsize < MIN_FREE_BYTES:
@@ -137,14 +131,8 @@ def full(folder: Path) -> DiskFullError:
     )
 
 
-@contextmanager
-def held(home: Path) -> Iterator[HomeLock]:
-    """Lock the home during the block."""
-    lock = HomeLock(home)
-    try:
-        yield lock
-    finally:
-        lock.release()
+def _fault(folder: Path, what: str, error: OSError) -> GlossatorError:
+    return full(folder) if is_full(error) else HomeUnusableError(what, why=error.strerror or str(error), cure=CURE)
 
 
 def _form_fault(home: Path) -> HomeUnusableError | None:
@@ -154,15 +142,7 @@ def _form_fault(home: Path) -> HomeUnusableError | None:
     return None
 
 
-def _taken(home: Path) -> HomeTakenError:
-    try:
-        file = os.open(home / LOCK, os.O_RDONLY)
-        try:
-            found = _read(file)
-        finally:
-            os.close(file)
-    except OSError:
-        found = Occupant(0)
+def _taken(home: Path, found: Occupant) -> HomeTakenError:
     where = f"listens at {found.url}" if found.url else "is starting"
     return HomeTakenError(
         f"Another server uses {home}.",

@@ -41,26 +41,16 @@ def conceal(own: Iterable[str]) -> None:
 def start_child(command: Sequence[str], environment: Mapping[str, str], secrets: Mapping[str, str], **options: Any) -> "subprocess.Popen[bytes]":
     """Start a child with additional variables, secrets by pipe, and `options` of `Popen`."""
     reading, writing = os.pipe()
-    try:
+    # A child that ends at once reads nothing.
+    with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
         try:
             variables = os.environ | environment | {DESCRIPTOR: str(reading)}
             shown = {name: value for name, value in variables.items() if name not in secrets}
             process = subprocess.Popen(command, env=shown, pass_fds=(reading,), **options)
         finally:
             os.close(reading)
-        # A child that ends at once reads nothing.
-        with suppress(BrokenPipeError):
-            _send(writing, json.dumps(dict(secrets)).encode())
-    finally:
-        os.close(writing)
+        pipe.write(json.dumps(dict(secrets)).encode())
     return process
-
-
-def _send(descriptor: int, content: bytes) -> None:
-    """Write the whole content to a pipe."""
-    left = memoryview(content)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 def _overwrite(name: str) -> None:

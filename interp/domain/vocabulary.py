@@ -1,5 +1,6 @@
 """The vocabulary of a subject: token ids to text, without torch or transformers."""
 
+import codecs
 import hashlib
 import zlib
 from collections.abc import Iterable
@@ -39,10 +40,8 @@ class Vocabulary:
         pending = b""
         for token in ids:
             found = pending + self.tokens[token]
-            try:  # nearly all tokens are whole characters
-                text, pending = found.decode("utf-8"), b""
-            except UnicodeDecodeError:
-                text, pending = _decode_prefix(found)
+            text, used = codecs.utf_8_decode(found, "replace", False)
+            pending = found[used:]
             pieces.append(text)
         if pending and pieces:
             pieces[-1] += pending.decode("utf-8", errors="replace")
@@ -81,22 +80,3 @@ def _whole(token: bytes) -> str | None:
         return token.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _decode_prefix(data: bytes) -> tuple[str, bytes]:
-    """Return the text of all whole characters, and the bytes (three at most) after them."""
-    for tail in range(min(4, len(data) + 1)):
-        head, rest = data[: len(data) - tail], data[len(data) - tail :]
-        if tail and not _may_begin_character(rest):
-            continue
-        try:
-            return head.decode("utf-8"), rest
-        except UnicodeDecodeError:
-            continue
-    return data.decode("utf-8", errors="replace"), b""
-
-
-def _may_begin_character(rest: bytes) -> bool:
-    lead = rest[0]
-    needed = 2 if 0xC2 <= lead <= 0xDF else 3 if 0xE0 <= lead <= 0xEF else 4 if 0xF0 <= lead <= 0xF4 else 0
-    return len(rest) < needed and all(0x80 <= byte <= 0xBF for byte in rest[1:])

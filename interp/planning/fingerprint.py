@@ -5,7 +5,7 @@ from typing import Any
 from interp.corpus.documents import CorpusIndex, index
 from interp.dictionary.formats import dictionary_digest, header_of
 from interp.domain.digests import IDENTITY_VERSION, digest_of
-from interp.domain.spec import CorpusSpec, JobSpec
+from interp.domain.spec import JobSpec
 from interp.subject import hooks
 from interp.subject.location import read_config, subject_digest
 from interp.subject.shape import ModelShape
@@ -16,11 +16,6 @@ from interp.subject.text.tokenizer_file import TokenizerFile
 COLLECTION_VERSION = 3
 # Version of the search for a hook point's tensor in a model. 2: by the identities of the residual stream.
 HOOKS = 2
-
-
-def corpus_digest(spec: CorpusSpec) -> str:
-    """Return a digest of the distinct texts, independent of file names."""
-    return index(spec).digest
 
 
 def models_identity(spec: JobSpec) -> dict[str, Any]:

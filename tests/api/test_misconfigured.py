@@ -13,7 +13,7 @@ from sqlalchemy import text
 from api.app import create_app
 from api.demo.local_servers import free_port
 from benches.in_process import InProcess
-from interp.config.environment import RENAMED, check_names, variable_of
+from interp.config.environment import check_names
 from interp.config.settings import Settings
 from interp.domain.errors import SettingsInvalidError
 from interp.store import migrate
@@ -42,14 +42,6 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_misspelt_variable_stops_every_command(tmp_path: Path, arguments: list[str]) -> None:
     assert "Did you mean GLOSSATOR_DATABASE_URL?" in told(run(tmp_path, *arguments, GLOSSATOR_DATABASE_ULR="x"))
-
-
-@pytest.mark.parametrize("old", RENAMED)
-def test_an_old_name_is_refused_with_the_new_one(old: str) -> None:
-    with pytest.raises(SettingsInvalidError) as error:
-        check_names({variable_of(old): "1"}, set(Settings.model_fields), io.StringIO())
-    assert RENAMED[old] in Settings.model_fields
-    assert error.value.cure == f"Rename it to {variable_of(RENAMED[old])}."
 
 
 def test_a_worker_process_of_its_own_says_the_same(tmp_path: Path) -> None:

@@ -107,11 +107,6 @@ def test_every_variable_is_a_setting(document: Path) -> None:
 
 
 @each_document
-def test_no_setting_has_its_old_name(document: Path) -> None:
-    assert not {span for span in spans_of(document) if "_" in span} & set(environment.RENAMED)
-
-
-@each_document
 def test_every_field_of_a_job_exists(document: Path) -> None:
     """Fields are written as `collection.left_context`."""
     schema = JobSpec.model_json_schema()
