@@ -24,7 +24,7 @@ from interp.store.db import revision
 from interp.store.db.engine import SQLAlchemyError, make_engine, make_url, snapshot
 from interp.store.queue import metrics
 from interp.store.queue.metrics import MetricValues
-from workers.wakeup import broker_cure, broker_fault, shown_broker
+from workers.wakeup import broker_fault
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
 MODELS = ("torch", "transformers", "transformer_lens")
@@ -105,10 +105,9 @@ def database(found: Settings) -> list[Finding]:
 
 
 def broker(found: Settings) -> list[Finding]:
-    shown = shown_broker(found)
     if fault := broker_fault(found):
-        return [Finding("broker", False, f"{shown} {fault}", broker_cure(found))]
-    return [Finding("broker", True, f"{shown} {'can be written to' if found.is_embedded else 'answers'}")]
+        return [finding_of(fault, "broker")]
+    return [Finding("broker", True, f"{found.shown_broker} {'can be written to' if found.is_embedded else 'answers'}")]
 
 
 def workers(found: Settings) -> list[Finding]:

@@ -41,7 +41,7 @@ class HealthChecks:
         checks = [
             Check("database", lambda: database_fault(engine), 1.0, needed=True),
             Check("migrations", lambda: migrations_fault(engine), 1.0, needed=True),
-            Check("broker", lambda: broker_fault(settings), 5.0),
+            Check("broker", lambda: _text(broker_fault(settings)), 5.0),
             Check("artifacts", lambda: artifacts_fault(settings), 30.0),
         ]
         if settings.is_alone:
@@ -111,6 +111,10 @@ def migrations_fault(engine: Engine) -> str | None:
         fault = revision.unfit(engine.execution_options(**READING))
     except SQLAlchemyError:
         return "cannot be seen: the database does not answer"
+    return _text(fault)
+
+
+def _text(fault: GlossatorError | None) -> str | None:
     return None if fault is None else str(fault)
 
 

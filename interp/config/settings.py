@@ -72,6 +72,11 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         return Path(self.broker_url.removeprefix("filesystem://"))
 
     @property
+    def shown_broker(self) -> str:
+        """Return the broker's folder, or its URL without user and password."""
+        return str(self.broker_folder) if self.is_embedded else self.broker_url.split("@")[-1]
+
+    @property
     def allowed_roots(self) -> tuple[Path, ...]:
         """Return the folders of jobs' files: as set, or a local service's, or none."""
         if self.roots is not None:

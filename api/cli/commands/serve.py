@@ -31,11 +31,12 @@ def serve(
     # Imported after the check of the settings: uvicorn and Celery take half a second.
     with without_collecting():
         from api.server import Service, end_process
-        from workers.wakeup import check_broker
+        from workers.wakeup import broker_fault
 
     if found.is_alone:
         make_home(found.home)
-    check_broker(found)
+    if fault := broker_fault(found):
+        raise fault
     logs.configure(found, "api")
     traces.configure(found, "api", "api")
     with Service(found, found.host, found.port if port is None else port, workers) as service:
@@ -65,7 +66,7 @@ def _check_installation(found: Settings) -> None:
     """
     from interp.store.db import revision
     from interp.store.db.engine import make_engine
-    from workers.wakeup import check_broker
+    from workers.wakeup import broker_fault
 
     if found.is_alone:
         make_home(found.home)
@@ -74,7 +75,8 @@ def _check_installation(found: Settings) -> None:
         revision.check(engine)
     finally:
         engine.dispose()
-    check_broker(found)
+    if fault := broker_fault(found):
+        raise fault
 
 
 @database.command()
