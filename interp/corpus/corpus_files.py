@@ -140,7 +140,7 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
         return CorpusListing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
     if not stat.S_ISDIR(status.st_mode):
         raise CorpusError(f"{spec.path} is a {_kind(status.st_mode)}.", why="Only folders and regular files are read.", cure="Copy it to a file.")
-    return _Walk(root, files.current(), Globs.of(spec.include), Globs.of(spec.exclude)).listing(most)
+    return _Walk(root, files.current(), Globs(spec.include), Globs(spec.exclude)).listing(most)
 
 
 def unreadable(name: str, cause: OSError) -> CorpusError:
