@@ -7,7 +7,6 @@ matrices. So a feature's activations depend neither on the rest of the batch nor
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -85,24 +84,6 @@ class FiringLimits:
         return torch.where(lost, above, halves)
 
 
-class Encoder(Protocol):
-    """Encoder of ranges of features; several threads may encode different ranges at once."""
-
-    limits: FiringLimits
-
-    def begin(self, batch: WindowBatch) -> None:
-        """Read a batch, once, before its ranges."""
-        ...
-
-    def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
-        """Encode features `start` to `stop - 1`; values are valid until the thread's next call.
-
-        Window maxima go to `maxima` float32 [stop - start, W'], 0 where a feature does not fire; activations at all tokens to `activations` float16
-        [stop - start, W' * window], if given.
-        """
-        ...
-
-
 class DenseEncoder:
     """Encoder of (Jump)ReLU dictionaries: norm(x) @ W_enc + b_enc where above threshold, else 0."""
 
@@ -121,11 +102,17 @@ class DenseEncoder:
         self._local = threading.local()
 
     def begin(self, batch: WindowBatch) -> None:
+        """Read a batch, once, before its ranges, of which several threads may encode different ones."""
         inputs = self._dictionary.normalise(batch.x).to(self.weights.dtype)
         self._inputs = list(torch.split(inputs, self._shape.tokens))
         self._masked = [masked.nonzero().squeeze(1) for masked in torch.split(batch.masked, self._shape.tokens)]
 
     def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
+        """Encode features `start` to `stop - 1`; values are valid until the thread's next call.
+
+        Window maxima go to `maxima` float32 [stop - start, W'], 0 where a feature does not fire; activations at all tokens to `activations` float16
+        [stop - start, W' * window], if given.
+        """
         buffers = self._buffers()
         tile_windows = self._shape.tokens // self._window
         for first in range(start, stop, self._shape.features):
@@ -208,6 +195,7 @@ class TopKEncoder:
         self._features = self._tokens = self._values = torch.empty(0)
 
     def begin(self, batch: WindowBatch) -> None:
+        """Read a batch, as `DenseEncoder.begin`."""
         codes = [self._dictionary.sparse_codes(x) for x in torch.split(batch.x, self._tokens_at_once)]
         values = torch.cat([values for values, _ in codes]).to(torch.float32)
         values.masked_fill_(batch.masked[:, None], 0)
@@ -216,6 +204,7 @@ class TopKEncoder:
         self._values, self._features, self._tokens = values.view(-1)[kept], places[kept], kept // values.shape[1]
 
     def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
+        """Encode a range of features, as `DenseEncoder.activity`."""
         own = ((self._features >= start) & (self._features < stop)).nonzero().squeeze(1)
         features, tokens, values = self._features[own] - start, self._tokens[own], self._values[own]
         count, limits = maxima.shape[1], self.limits[start:stop]
@@ -234,6 +223,9 @@ class TopKEncoder:
             activations.zero_()
             activations[features, tokens] = limits[features].stored(values[:, None])[:, 0]
         return Activity(pairs // count, pairs % count, windows)
+
+
+Encoder = DenseEncoder | TopKEncoder
 
 
 def make_encoder(

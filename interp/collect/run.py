@@ -17,7 +17,6 @@ from interp.collect.stream import Stream, capacity_of
 from interp.collect.worker_threads import WorkerThreads
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.domain.errors import FeatureOutOfRangeError, InputError, WidthMismatchError
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
@@ -37,7 +36,7 @@ def collect(
 
     `features` int64 [S], ascending. `levels` holds the firing levels of these and of their nearest features; 0 when not given. `progress` is called
     after each batch with the number of finished tokens, and may raise to stop the work.
-    Raises ActivationsNotFiniteError, WidthMismatchError, FeatureOutOfRangeError, and InputError for rows longer than the subject's context.
+    Raises ActivationsNotFiniteError.
     """
     done = 0
     with Collection(subject, dictionary, corpus, spec, seed, features, levels) as collection:
@@ -62,7 +61,6 @@ class Collection:
         features: NDArray[np.int64],
         levels: FiringLevels | None = None,
     ) -> None:
-        _check(subject, dictionary, spec, features)
         device = subject.device
         shape = TileShape.of(device, spec.window)
         dictionary = dictionary.to(device)
@@ -87,21 +85,3 @@ class Collection:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.close()
-
-
-def _check(subject: Subject, dictionary: Dictionary, spec: CollectionSpec, features: NDArray[np.int64]) -> None:
-    if dictionary.d_in != subject.d_in:
-        raise WidthMismatchError(
-            f"{dictionary.name} reads activations of width {dictionary.d_in}; {subject.name} has {subject.d_in} at {subject.hook_point}.",
-            cure="Name the hook point that the dictionary was trained at.",
-        )
-    if len(features) and not 0 <= features[0] <= features[-1] < dictionary.n_features:
-        raise FeatureOutOfRangeError(
-            f"{dictionary.name} has features 0 to {dictionary.n_features - 1}; {features[0]} to {features[-1]} were asked for."
-        )
-    if spec.row_tokens > subject.context:
-        raise InputError(
-            f"Rows of {spec.row_tokens} tokens do not fit {subject.name}.",
-            why=f"It reads {subject.context} tokens at once.",
-            cure=f"Set collection.row_tokens to {subject.context} or less.",
-        )

@@ -192,7 +192,7 @@ class ModelSpec(Frozen):
         default=False,
         description="The model gives log-probabilities: `simulation` takes expected levels, one window a prompt, and a yes comes with its odds.",
     )
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="Room for each reply, in place of what each question asks for.")
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="Most tokens of a reply, in place of what each question asks for.")
     context_window: int | None = Field(
         default=None, ge=256, le=2**31 - 1, description="Tokens of prompt and reply together, where the endpoint does not say."
     )
@@ -322,7 +322,7 @@ class JobSpec(Frozen):
     scorers: tuple[ScorerSpec, ...] = Field(default=(ScorerSpec(name="detection"), ScorerSpec(name="simulation")), max_length=MOST_PARTS)
     models: ModelsSpec = ModelsSpec()
     controls: tuple[Control, ...] = Field(
-        default=("null",), max_length=MOST_PARTS, description="What each score is held against; see docs/scores.md."
+        default=("null",), max_length=MOST_PARTS, description="What each score is compared with; see docs/scores.md."
     )
     control_share: float = Field(default=0.1, gt=0, le=1, description="Share of the items that `repeat` and `judge_swap` ask again.")
     gold_items: int = Field(default=6, ge=2, le=100, description="Questions of known answer a feature, for `gold`.")

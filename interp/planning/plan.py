@@ -19,6 +19,7 @@ storage does not grow with the number of shards: it holds `fan_in` parts per lev
 each group that waits for its merges (all features once at most).
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,21 +73,17 @@ def count(ranges: Iterable[Range]) -> int:
 def subtract(ranges: Sequence[Range], holes: Sequence[Range]) -> list[Range]:
     """Return `ranges` without `holes`; all are sorted, disjoint and half-open."""
     left: list[Range] = []
-    pending = iter(holes)
-    hole = next(pending, None)
+    pending = deque(holes)
     for start, stop in ranges:
-        position = start
-        while hole is not None and hole[1] <= position:
-            hole = next(pending, None)
-        while hole is not None and hole[0] < stop:
-            if position < hole[0]:
-                left.append((position, hole[0]))
-            position = hole[1]
-            if hole[1] >= stop:
-                break
-            hole = next(pending, None)
-        if position < stop:
-            left.append((position, stop))
+        while start < stop and pending and pending[0][0] < stop:
+            low, high = pending[0]
+            if start < low:
+                left.append((start, low))
+            start = max(start, high)
+            if high <= stop:
+                pending.popleft()
+        if start < stop:
+            left.append((start, stop))
     return left
 
 
@@ -103,18 +100,18 @@ def ranges_of(features: Iterable[int]) -> list[Range]:
 
 def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     """Return groups of ranges with `size` features each (the last: at most), in order."""
-    groups: list[list[Range]] = [[]]
-    room = size
+    groups: list[list[Range]] = []
+    free = 0
     for start, stop in ranges:
         while start < stop:
-            if room == 0:
+            if free == 0:
                 groups.append([])
-                room = size
-            end = min(stop, start + room)
+                free = size
+            end = min(stop, start + free)
             groups[-1].append((start, end))
-            room -= end - start
+            free -= end - start
             start = end
-    return groups if groups[-1] else groups[:-1]
+    return groups
 
 
 # Prepare reads, loads and calibrates; its progress is counted in percent.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from interp.collect.run import collect
-from interp.domain.errors import ActivationsNotFiniteError, FeatureOutOfRangeError, InputError, WidthMismatchError
+from interp.domain.errors import ActivationsNotFiniteError
 from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import FakeSubject, make_corpus, make_dictionary
 
@@ -61,15 +61,3 @@ def test_activations_beyond_float16_are_kept_at_its_largest() -> None:
     partial = run(FakeSubject(), dictionary)
     assert partial.maxima[5] > 1e5  # type: ignore[attr-defined]
     assert all(np.isfinite(values).all() for values in partial.activations.values())  # type: ignore[attr-defined]
-
-
-def test_sizes_that_do_not_fit_are_refused() -> None:
-    narrow = make_dictionary(24)
-    with pytest.raises(WidthMismatchError):
-        run(FakeSubject(), type(narrow)(**{**vars(narrow), "W_enc": narrow.W_enc[:8]}))
-    with pytest.raises(FeatureOutOfRangeError):
-        run(FakeSubject(), features=np.array([3, 24]))
-    subject = FakeSubject()
-    subject.context = 16
-    with pytest.raises(InputError, match="16 tokens"):
-        run(subject)

@@ -26,7 +26,7 @@ from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
 from workers import artifact_paths
 from workers.maintenance import cleanup, scheduler
-from workers.maintenance.scheduler import MaintenanceThreads, PeriodicTask, PeriodicThread
+from workers.maintenance.scheduler import MaintenanceThreads, PeriodicThread
 
 QUICK = {"sweep_interval_seconds": 0.1, "stop_timeout_seconds": 5.0, "webhook_allow_private_networks": True}
 
@@ -108,16 +108,16 @@ def test_upkeep_outlives_a_database_that_is_away(private_postgres: LocalServer, 
         engine.dispose()
 
 
-def test_no_error_of_a_task_ends_its_thread(engine: Engine, quick: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_of_a_task_ends_its_thread(caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
 
-    def stumbling(_engine: Engine, _settings: Settings) -> None:
+    def stumbling() -> None:
         calls.append(len(calls))
         if len(calls) < 4:
             raise ZeroDivisionError("nobody thought of this")
 
     caplog.set_level("INFO")
-    made = PeriodicThread(PeriodicTask("stumbling", stumbling, lambda _settings: 0.01), engine, quick)
+    made = PeriodicThread("stumbling", stumbling, 0.01)
     made.start()
     until(lambda: len(calls) > 6, "more rounds")
     made.ask_to_stop()
@@ -134,7 +134,7 @@ def test_stopping_waits_for_no_task_longer_than_allowed(engine: Engine, quick: S
         begun.set()
         hanging.wait(60)
 
-    monkeypatch.setattr(scheduler, "TASKS", (scheduler.SWEEP, PeriodicTask("hanging", hang, lambda _settings: 1.0)))
+    monkeypatch.setattr(scheduler, "deliver_due", hang)
     sweeper = MaintenanceThreads(engine, quick.model_copy(update={"stop_timeout_seconds": 0.3}))
     sweeper.start()
     assert begun.wait(60)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
@@ -34,54 +34,43 @@ def sweep(engine: Engine, settings: Settings) -> int:
     return taken
 
 
-@dataclass(frozen=True, slots=True)
-class PeriodicTask:
-    """Work that is repeated so many seconds after its end."""
-
-    name: str
-    work: Callable[[Engine, Settings], object]
-    seconds: Callable[[Settings], float]
-
-
-SWEEP = PeriodicTask("sweeper", sweep, lambda settings: settings.sweep_interval_seconds)
-TASKS = (
-    SWEEP,
-    PeriodicTask("webhooks", deliver_due, lambda settings: settings.sweep_interval_seconds),
-    PeriodicTask("cleanup", clean_up, lambda settings: SWEEPS_PER_CLEANUP * settings.sweep_interval_seconds),
-    PeriodicTask("retention", prune, lambda _settings: PRUNE_SECONDS),
-)
-
-
 class MaintenanceThreads:
     """All tasks, in a thread each, from `start` to `stop`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._threads = {task: PeriodicThread(task, engine, settings) for task in TASKS}
+        often = settings.sweep_interval_seconds
+        self._sweeper = PeriodicThread("sweeper", partial(sweep, engine, settings), often)
+        self._threads = (
+            self._sweeper,
+            PeriodicThread("webhooks", partial(deliver_due, engine, settings), often),
+            PeriodicThread("cleanup", partial(clean_up, engine, settings), SWEEPS_PER_CLEANUP * often),
+            PeriodicThread("retention", partial(prune, engine, settings), PRUNE_SECONDS),
+        )
         self._stop_seconds = settings.stop_timeout_seconds
 
     def start(self) -> None:
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.start()
 
     def sweep_now(self) -> None:
         """Sweep at once, since a worker has died."""
-        self._threads[SWEEP].wake.set()
+        self._sweeper.wake.set()
 
     def stop(self) -> None:
         """Wait for each task's current step, up to `stop_timeout_seconds`; steps may be interrupted."""
         deadline = time.monotonic() + self._stop_seconds
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.ask_to_stop()
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class PeriodicThread(threading.Thread):
-    """A thread that repeats one task, whatever errors it raises (as an unreachable database)."""
+    """A thread that repeats a task so many seconds after its end, whatever errors it raises."""
 
-    def __init__(self, task: PeriodicTask, engine: Engine, settings: Settings) -> None:
-        super().__init__(name=task.name, daemon=True)
-        self._task, self._engine, self._settings = task, engine, settings
+    def __init__(self, name: str, work: Callable[[], object], seconds: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work, self._seconds = work, seconds
         self.wake, self._stopping = threading.Event(), threading.Event()
         self._is_failing = False
 
@@ -93,18 +82,18 @@ class PeriodicThread(threading.Thread):
         while not self._stopping.is_set():
             self.wake.clear()
             self._run_once()
-            self.wake.wait(self._task.seconds(self._settings))
+            self.wake.wait(self._seconds)
 
     def _run_once(self) -> None:
         """Run the task once; of a series of errors, log the first and the end."""
         try:
-            self._task.work(self._engine, self._settings)
+            self._work()
         except Exception as error:  # whatever it is, the next run may succeed
             if not self._is_failing:
                 is_expected = isinstance(error, SQLAlchemyError | GlossatorError | OSError)
-                log.warning("%s failed, tried again until it goes well: %s", self._task.name, error, exc_info=not is_expected)
+                log.warning("%s failed, tried again until it goes well: %s", self.name, error, exc_info=not is_expected)
             self._is_failing = True
         else:
             if self._is_failing:
-                log.info("%s goes well again", self._task.name)
+                log.info("%s goes well again", self.name)
             self._is_failing = False
