@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from interp.config.environment import without_password
@@ -23,13 +23,39 @@ BACKENDS = ("sqlite", "postgresql")
 HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
 
-def _check_urls(value: tuple[str, ...]) -> tuple[str, ...]:
-    for url in value:
-        try:
-            Link.of(url)
-        except ValueError as error:
-            raise ValueError(f"{url!r} is no URL that can be asked: {error}") from None
-    return value
+def _url(url: str) -> str:
+    try:
+        Link.of(url)
+    except ValueError as error:
+        raise ValueError(f"{url!r} is no URL that can be asked: {error}") from None
+    return url
+
+
+def _base_url(url: str) -> str:
+    """Refuse secrets in a base URL, since jobs store and show it."""
+    if "@" in url.partition("//")[2].partition("/")[0] or "?" in url or "#" in url:
+        raise ValueError("a base URL is shown with every job, so it holds no user, password or query: give a key in llm_api_key or llm_keys")
+    return url
+
+
+def _host_name(name: str) -> str:
+    if not HOST_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no host name: write it without scheme and port, as glossator.example.org or *.example.org")
+    return name
+
+
+def _network(network: str) -> str:
+    try:
+        ip_network(network)
+    except ValueError as error:
+        raise ValueError(f"{error}: write 10.0.0.0/8 or fd00::/8") from None
+    return network
+
+
+Url = Annotated[str, AfterValidator(_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+IpNetwork = Annotated[str, AfterValidator(_network)]
 
 
 class Storage(BaseModel):
@@ -99,7 +125,7 @@ class Server(BaseModel):
         default=False,
         description="Whether the API may listen where other machines reach it: whoever does can submit and cancel any job and spend any budget.",
     )
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(
         default=(),
         description="Host names that requests may be for, beside those of this machine and the address listened on, with ',' between them, or as "
         "a JSON list: `glossator.example.org`, `*.example.org` for all names below, `*` for any.",
@@ -115,14 +141,6 @@ class Server(BaseModel):
     @classmethod
     def _split_allowed_hosts(cls, value: object) -> object:
         return _split(value, ",", '["a.example.org"], or a.example.org,b.example.org')
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _check_allowed_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not HOST_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no host name: write it without scheme and port, as glossator.example.org or *.example.org")
-        return value
 
 
 class Workers(BaseModel):
@@ -177,7 +195,7 @@ class Queues(BaseModel):
 class LanguageModels(BaseModel):
     """Language models. A key is sent only to the base URL it belongs to."""
 
-    llm_base_url: str = Field(
+    llm_base_url: BaseUrl = Field(
         default="https://api.openai.com/v1",
         validation_alias=AliasChoices("GLOSSATOR_LLM_BASE_URL", "OPENAI_BASE_URL"),
         description="The endpoint of models that name none.",
@@ -185,8 +203,8 @@ class LanguageModels(BaseModel):
     llm_api_key: SecretStr = Field(
         default=SecretStr(""), validation_alias=AliasChoices("GLOSSATOR_LLM_API_KEY", "OPENAI_API_KEY"), description="The key of that endpoint."
     )
-    llm_keys: dict[str, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
-    llm_endpoints: tuple[str, ...] = Field(
+    llm_keys: dict[BaseUrl, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
+    llm_endpoints: tuple[Annotated[Url, AfterValidator(_base_url)], ...] = Field(
         default=(),
         description="More endpoints that jobs may name, by base URL, as JSON; llm_base_url and those of llm_keys may be named always.",
     )
@@ -201,23 +219,12 @@ class LanguageModels(BaseModel):
     )
     llm_batch_poll_interval_seconds: float = Field(default=30.0, gt=0, description="Time between two requests for the state of a batch.")
 
-    _check_llm_endpoints = field_validator("llm_endpoints")(_check_urls)
-
-    @field_validator("llm_base_url", "llm_keys", "llm_endpoints")
-    @classmethod
-    def _refuse_secrets_in_urls(cls, value: Any) -> Any:
-        """Refuse secrets in base URLs, since jobs store and show them."""
-        for url in [value] if isinstance(value, str) else value:
-            if "@" in url.partition("//")[2].partition("/")[0] or "?" in url or "#" in url:
-                raise ValueError("a base URL is shown with every job, so it holds no user, password or query: give a key in llm_api_key or llm_keys")
-        return value
-
 
 class Outgoing(BaseModel):
     """Webhooks and private networks."""
 
     webhook_secret: SecretStr = Field(default=SecretStr(""), description="Signs webhooks (Standard Webhooks, `whsec_...`); unsigned when empty.")
-    webhook_endpoints: tuple[str, ...] = Field(
+    webhook_endpoints: tuple[Url, ...] = Field(
         default=(), description="Receivers that webhooks may go to, by URL, as JSON; any at a public address when empty."
     )
     webhook_allow_private_networks: bool = Field(
@@ -225,20 +232,10 @@ class Outgoing(BaseModel):
     )
     webhook_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time for a webhook's receiver to answer.")
     webhook_max_attempts: int = Field(default=8, ge=1, description="Attempts of a webhook, each after twice the wait of the one before.")
-    allowed_private_networks: tuple[str, ...] = Field(
+    allowed_private_networks: tuple[IpNetwork, ...] = Field(
         default=(),
         description='Networks that are not public and that endpoints of jobs and webhooks may be in, as JSON: ["10.0.0.0/8"].',
     )
-
-    @field_validator("allowed_private_networks")
-    @classmethod
-    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ip_network(network)
-            except ValueError as error:
-                raise ValueError(f"{error}: write 10.0.0.0/8 or fd00::/8") from None
-        return value
 
     @field_validator("webhook_secret")
     @classmethod
@@ -248,8 +245,6 @@ class Outgoing(BaseModel):
         except binascii.Error:
             raise ValueError("webhook_secret is no Standard Webhooks secret: whsec_ and then base64, as `openssl rand -base64 32` gives it") from None
         return value
-
-    _check_webhook_endpoints = field_validator("webhook_endpoints")(_check_urls)
 
 
 class Observability(BaseModel):

@@ -46,16 +46,8 @@ class Queue(StrEnum):
     UPKEEP = "upkeep"
 
 
-QUEUE_OF = {
-    Stage.CHECK: Queue.GPU,
-    Stage.PREPARE: Queue.GPU,
-    Stage.COLLECT: Queue.GPU,
-    Stage.COMBINE: Queue.GPU,
-    Stage.MERGE: Queue.GPU,
-    Stage.EXPLAIN: Queue.LLM,
-    Stage.SCORE: Queue.LLM,
-    Stage.SUMMARISE: Queue.LLM,
-}
+LLM_STAGES = frozenset({Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE})
+QUEUE_OF = {stage: Queue.LLM if stage in LLM_STAGES else Queue.GPU for stage in Stage}
 
 JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CHECKING: frozenset({JobStatus.QUEUED, JobStatus.CANCELLING, JobStatus.CANCELLED, JobStatus.FAILED}),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+import uvloop
+
 from interp.config.settings import Settings
 from interp.domain.errors import JobPausedError
 
@@ -43,7 +45,7 @@ class EventLoopThread:
     """An event loop that runs until `close`; `the_loop` returns the process's only one."""
 
     def __init__(self) -> None:
-        self._loop = _new_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="llm-loop", daemon=True)
         self._thread.start()
 
@@ -165,11 +167,3 @@ class TaskGroupRunner(Generic[T]):
 
     def _count(self, _task: asyncio.Task[T]) -> None:
         self._done += 1
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -40,7 +40,11 @@ class DeliveryResult:
 def deliver_due(engine: Engine, settings: Settings) -> int:
     """Send due deliveries once; return the number of attempts; raises the database's errors."""
     tried = 0
-    while due := _take(engine, settings):
+    while True:
+        with transaction(engine) as session:
+            due = webhooks.take(session, AT_ONCE, settings.webhook_timeout_seconds + SPARE_SECONDS)
+        if not due:
+            return tried
         outcomes = anyio.run(_send_all, due, settings)
         with transaction(engine) as session:
             for outcome in outcomes:
@@ -51,7 +55,6 @@ def deliver_due(engine: Engine, settings: Settings) -> int:
                     webhooks.missed(session, outcome.delivery, outcome.reason, is_last)
                     log.warning("webhook %s, attempt %d%s: %s", outcome.delivery.id, outcome.delivery.attempt, ", the last" * is_last, outcome.reason)
         tried += len(due)
-    return tried
 
 
 def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str, str], bytes]:
@@ -66,11 +69,6 @@ def signed(delivery: Delivery, secret: str, moment: datetime) -> tuple[dict[str,
     if secret:
         headers["webhook-signature"] = Signer(secret).sign(delivery.id, moment, body)
     return headers, body.encode()
-
-
-def _take(engine: Engine, settings: Settings) -> list[Delivery]:
-    with transaction(engine) as session:
-        return webhooks.take(session, AT_ONCE, settings.webhook_timeout_seconds + SPARE_SECONDS)
 
 
 async def _send_all(due: list[Delivery], settings: Settings) -> list[DeliveryResult]:

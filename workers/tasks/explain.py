@@ -69,9 +69,9 @@ def explain_context(work: Work, models: ChunkModels, spec: ExplainerSpec, featur
     return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        model=models.explainer(feature, spec.name),
-        judge=models.checker(feature, spec.name),
-        embedder=models.embedder(feature, spec.name),
+        model=models.required("explainer", feature, spec.name),
+        judge=models.of_role("judge", feature, spec.name) or models.required("explainer", feature, spec.name),
+        embedder=models.of_role("embedding", feature, spec.name),
     )
 
 

@@ -58,35 +58,20 @@ class ChunkModels:
         """
         return TaskGroupRunner(coroutines, self._call_store.stop, self._timeouts).run(the_loop(), progress.add)
 
-    def explainer(self, feature: int, purpose: str) -> Model:
-        """Return the explainer's model, or raise InputError where the job names none."""
-        return self._required(self._models.explainer, "explainer", feature, purpose)
+    def of_role(self, role: str, feature: int, purpose: str) -> Model | None:
+        """Return the model of a field of `ModelsSpec`; None where the job names none."""
+        spec: ModelSpec | None = getattr(self._models, role)
+        tag = Tag(self._lease.job_id, self._lease.chunk_id, self._lease.stage, feature, purpose)
+        return None if spec is None else self._client.model(spec, self._call_store, tag)
 
-    def judge(self, feature: int, purpose: str) -> Model:
-        """Return the judge, or raise InputError where the job names none."""
-        return self._required(self._models.judge, "judge", feature, purpose)
-
-    def checker(self, feature: int, purpose: str) -> Model:
-        """Return the judge, or else the explainer's model, for an explainer's own checks."""
-        return self._required(self._models.judge or self._models.explainer, "explainer", feature, purpose)
-
-    def second_judge(self, feature: int, purpose: str) -> Model | None:
-        return self._bound(self._models.second_judge, feature, purpose)
-
-    def embedder(self, feature: int, purpose: str) -> Model | None:
-        return self._bound(self._models.embedding, feature, purpose)
-
-    def _required(self, spec: ModelSpec | None, role: str, feature: int, purpose: str) -> Model:
-        model = self._bound(spec, feature, purpose)
+    def required(self, role: str, feature: int, purpose: str) -> Model:
+        """Return the model of a role, or raise InputError where the job names none."""
+        model = self.of_role(role, feature, purpose)
         if model is None:
             raise InputError(
                 f"{purpose} asks a language model.", why=f"The job names no models.{role}.", cure="Name one, or leave it out.", role=role
             )
         return model
-
-    def _bound(self, spec: ModelSpec | None, feature: int, purpose: str) -> Model | None:
-        tag = Tag(self._lease.job_id, self._lease.chunk_id, self._lease.stage, feature, purpose)
-        return None if spec is None else self._client.model(spec, self._call_store, tag)
 
 
 @lru_cache(maxsize=8)

@@ -92,9 +92,9 @@ def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id:
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        judge=models.judge(feature, scorer),
-        second_judge=models.second_judge(feature, scorer),
-        embedder=models.embedder(feature, scorer),
+        judge=models.required("judge", feature, scorer),
+        second_judge=models.of_role("second_judge", feature, scorer),
+        embedder=models.of_role("embedding", feature, scorer),
         controls=OWN_CONTROLS & frozenset(work.spec.controls),
         control_share=work.spec.control_share,
         gold_items=work.spec.gold_items,
