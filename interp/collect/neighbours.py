@@ -1,17 +1,31 @@
 """Facts of the decoder: nearest features, and promoted and suppressed output tokens."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.collect.collector import FeatureSelection
 from interp.collect.encode import pad
 from interp.dictionary.module import Dictionary
 
 BLOCK = 256
+
+
+@dataclass(frozen=True)
+class FeatureSelection:
+    """Features to collect, and their neighbours for near misses.
+
+    encoded    int64   [E]     features to encode: first the S collected ones, ascending, then those that are neighbours only
+    neighbours int64   [S, n]  rows of `encoded`: the nearest features of each collected one
+    cosines    float32 [S, n]  of the decoder directions; not negative
+    """
+
+    encoded: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    cosines: NDArray[np.float32]
 
 
 @torch.inference_mode()

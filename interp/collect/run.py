@@ -1,22 +1,28 @@
 """Collection of partial evidence from a range of documents."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import product
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from interp.collect.collector import Collector
+from interp.collect.block import Block, FeatureRange
 from interp.collect.encode import DTYPES, TileShape, make_encoder
+from interp.collect.hashing import feature_multipliers
 from interp.collect.levels import FiringLevels
 from interp.collect.neighbours import select_features
-from interp.collect.partial import Partial
+from interp.collect.partial import Partial, Sample
 from interp.collect.stream import Stream, capacity_of
-from interp.collect.worker_threads import WorkerThreads
+from interp.collect.window_batches import WindowBatch
+from interp.collect.worker_threads import WorkerThreads, split_range
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
+from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
@@ -49,7 +55,10 @@ def collect(
 
 
 class Collection:
-    """A stream of windows and its collector, as a context manager that owns threads."""
+    """Stream of windows, counts and reservoirs, in one block of features per thread.
+
+    A context manager that owns the threads.
+    """
 
     def __init__(
         self,
@@ -61,27 +70,102 @@ class Collection:
         features: NDArray[np.int64],
         levels: FiringLevels | None = None,
     ) -> None:
-        device = subject.device
+        device, dictionary = subject.device, dictionary.to(subject.device)
         shape = TileShape.of(device, spec.window)
-        dictionary = dictionary.to(device)
+        capacity = capacity_of(spec, shape)
         selection = select_features(dictionary, features, spec.near_miss_neighbours)
         firing_levels = None if levels is None else torch.from_numpy(levels.of(selection.encoded)).to(device)
         encoded = torch.from_numpy(selection.encoded).to(device)
-        encoder = make_encoder(dictionary, encoded, DTYPES[spec.encode_dtype], spec.window, shape, firing_levels)
+        self._encoder = make_encoder(dictionary, encoded, DTYPES[spec.encode_dtype], spec.window, shape, firing_levels)
         self._origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
-        self._features = features
+        self._features, self._window = features, spec.window
+        self._encoded, self._collected = len(selection.encoded), len(selection.neighbours)
         self._threads = WorkerThreads(device)
-        self.stream = Stream(subject, corpus, spec, seed, dictionary.positions, lambda batch: self.collector.add(batch))
+        self.stream = Stream(subject, corpus, spec, seed, dictionary.positions, self.add)
         documents = torch.from_numpy(self.stream.layout.first_windows).to(device)
-        self.collector = Collector(encoder, selection, spec, seed, shape, capacity_of(spec, shape), documents, self._threads)
+        limits = self._encoder.limits
+        is_dense = bool(limits.levels.any())
+        self._maxima = torch.zeros(self._encoded * capacity, device=device)
+        self._activations = torch.zeros(self._collected * capacity * spec.window, dtype=torch.float16, device=device) if is_dense else None
+        multipliers = torch.from_numpy(feature_multipliers(seed, features)).to(device)
+        neighbours, cosines = torch.from_numpy(selection.neighbours).to(device), torch.from_numpy(selection.cosines).to(device)
+        counts = {Split.EXPLAIN: spec.explain, Split.TEST: spec.test}
+        self.blocks = [
+            Block(
+                FeatureRange(start, stop, multipliers[:, start:stop], limits[start:stop], neighbours[start:stop], cosines[start:stop]),
+                counts,
+                spec.window,
+                documents,
+                is_dense,
+            )
+            for start, stop in split_range(0, self._collected, self._threads.count, shape.features)
+        ]
+        self._only_neighbours = split_range(self._collected, self._encoded, self._threads.count, shape.features)
+        self._tokens_seen = 0
+        self._windows_seen = [0, 0]
 
+    @torch.inference_mode()
+    def add(self, batch: WindowBatch) -> None:
+        """Add a batch, silent windows last, since near misses need the maxima of the neighbours."""
+        count, split = len(batch.windows), Split(batch.split)
+        padded = batch.tokens // self._window
+        maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
+        activations = None if self._activations is None else self._activations[: self._collected * batch.tokens].view(self._collected, -1)
+        self._encoder.begin(batch)
+
+        def encode_neighbours(span: tuple[int, int]) -> None:
+            self._encoder.activity(*span, maxima[span[0] : span[1]])
+
+        def add_active(block: Block) -> None:
+            own = block.features.span
+            activity = self._encoder.activity(own.start, own.stop, maxima[own], None if activations is None else activations[own])
+            block.add_active(split, batch.windows, activity, maxima[own])
+
+        def add_silent(block: Block) -> None:
+            own = block.features.span
+            values = None if activations is None else activations[own].view(own.stop - own.start, -1, self._window)
+            block.add_silent(split, batch.windows, maxima[own, :count], maxima[:, :count], values)
+
+        self._threads.each(encode_neighbours, self._only_neighbours)
+        self._threads.each(add_active, self.blocks)
+        self._threads.each(add_silent, self.blocks)
+        self._tokens_seen += int(batch.windows.counted.sum())
+        self._windows_seen[split] += count
+
+    @torch.inference_mode()
     def partial(self) -> Partial:
         """Return the partial evidence of all batches so far."""
         self.stream.flush()
-        return self.collector.partial(self._origin, self._features)
+        counts = [block.counts for block in self.blocks]
+        keys: dict[Sample, NDArray[np.int64]] = {}
+        activations: dict[Sample, NDArray[np.float16]] = {}
+        for sample in product(ContextKind, Split):
+            kept = [block.reservoirs[sample].kept() for block in self.blocks]
+            keys[sample] = _joined(entries for entries, _ in kept)
+            if payload := [values for _, values in kept if values is not None]:
+                activations[sample] = _joined(payload)
+        return Partial(
+            origin=self._origin,
+            features=self._features,
+            tokens_seen=self._tokens_seen,
+            windows_seen=(self._windows_seen[0], self._windows_seen[1]),
+            windows_active=_joined(own.windows_active.T for own in counts),
+            histogram=_joined(own.histogram for own in counts),
+            sums=_joined(own.sums for own in counts),
+            maxima=_joined(own.maxima for own in counts),
+            levels=_joined(block.features.limits.levels for block in self.blocks),
+            keys=keys,
+            activations=activations,
+        )
 
     def __enter__(self) -> "Collection":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.close()
+
+
+def _joined(parts: Iterable[Tensor]) -> NDArray[Any]:
+    """Concatenate the rows of all parts in the CPU's memory."""
+    array: NDArray[Any] = torch.cat(list(parts)).cpu().numpy()
+    return array

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,36 +24,29 @@ class MergeTree:
     top: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Node:
-    last_leaf: int
-    depth: int
-    children: "tuple[_Node, ...]" = ()
-
-
 def merge_tree(leaves: int, fan_in: int) -> MergeTree:
     """Return the tree over leaves 0 to `leaves - 1`, each level spread evenly.
 
     Steps are numbered in the order in which they become possible when leaves come in order. So workers that take the lowest number first store at
     most `fan_in` parts per level of the tree, whatever the number of leaves.
     """
-    level = [_Node(leaf, 0) for leaf in range(leaves)]
-    nodes: list[_Node] = []
-    depth = 0
+    # A part by its last leaf and its level, which are its place in that order, too.
+    level = [(leaf, 0) for leaf in range(leaves)]
+    inputs: dict[tuple[int, int], list[tuple[int, int]]] = {}
     while len(level) > fan_in:
-        depth += 1
-        level = [_Node(children[-1].last_leaf, depth, tuple(children)) for children in _evenly(level, -(-len(level) // fan_in))]
-        nodes += level
-    nodes.sort(key=lambda node: (node.last_leaf, node.depth))
-    numbers = {id(node): number for number, node in enumerate(nodes)}
+        groups = _evenly(level, -(-len(level) // fan_in))
+        level = [(last, depth + 1) for *_, (last, depth) in groups]
+        inputs |= zip(level, groups, strict=True)
+    steps = sorted(inputs)
+    numbers = {step: number for number, step in enumerate(steps)}
 
-    def parts(children: Sequence[_Node]) -> tuple[Part, ...]:
-        return tuple(Part(True, numbers[id(node)]) if node.depth else Part(False, node.last_leaf) for node in children)
+    def parts(level: Sequence[tuple[int, int]]) -> tuple[Part, ...]:
+        return tuple(Part(True, numbers[part]) if part in numbers else Part(False, part[0]) for part in level)
 
-    return MergeTree(tuple(parts(node.children) for node in nodes), parts(level))
+    return MergeTree(tuple(parts(inputs[step]) for step in steps), parts(level))
 
 
-def _evenly(nodes: Sequence[_Node], groups: int) -> list[Sequence[_Node]]:
+def _evenly(level: list[tuple[int, int]], groups: int) -> list[list[tuple[int, int]]]:
     """Return adjacent groups whose sizes differ by at most one."""
-    edges = [len(nodes) * group // groups for group in range(groups + 1)]
-    return [nodes[edges[group] : edges[group + 1]] for group in range(groups)]
+    edges = [len(level) * group // groups for group in range(groups + 1)]
+    return [level[first:stop] for first, stop in pairwise(edges)]

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def test_reservoirs_take_what_the_formula_says() -> None:
     spec, features = CollectionSpec(), 24
     with Collection(FakeSubject(), make_dictionary(features), make_corpus([50] * 4), spec, 0, np.arange(features)) as collection:
-        reservoirs = [item for block in collection.collector.blocks for item in block.reservoirs.values()]
+        reservoirs = [item for block in collection.blocks for item in block.reservoirs.values()]
     held = sum(tensor.nbytes for item in reservoirs for tensor in (item.keys, item.payload) if tensor is not None)
     assert held == reservoir_bytes(features, spec)
     assert reservoir_bytes(1, spec) == 17_728
