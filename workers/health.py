@@ -47,7 +47,6 @@ class HealthServer:
             self._server.server_close()
 
     def answer(self) -> tuple[int, dict[str, object]]:
-        """Return the status and the body of an answer."""
         silent = self._silent_seconds()
         is_alive = silent < self._limit
         return 200 if is_alive else 503, {"status": "ok" if is_alive else "stuck", "worker": self._name, "silent_seconds": round(silent, 1)}

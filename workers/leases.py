@@ -105,7 +105,6 @@ class LeaseRenewer:
 
     @property
     def all(self) -> list[Lease]:
-        """Return the leases in use."""
         with self._changed:
             return [held.lease for held in self._held]
 

@@ -27,7 +27,6 @@ def memory_limit() -> int:
 
 
 def machine_bytes() -> int:
-    """Return the machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

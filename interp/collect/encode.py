@@ -133,7 +133,6 @@ class DenseEncoder:
         return buffers.take()
 
     def _buffers(self) -> "EncodeBuffers":
-        """Return the calling thread's buffers."""
         if not hasattr(self._local, "buffers"):
             self._local.buffers = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
         buffers: EncodeBuffers = self._local.buffers

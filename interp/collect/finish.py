@@ -90,7 +90,6 @@ def _statistics(partial: Partial, row: int) -> Statistics:
 def _effects(
     partial: Partial, subject: Subject, dictionary: Dictionary, spec: CollectionSpec
 ) -> Iterator[tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]]:
-    """Yield the promoted and suppressed tokens of each feature."""
     outputs = subject.output_directions().to(torch.float32)
     features = torch.tensor(partial.features)  # a copy, since arrays read from a file are not writable
     for blocks in output_effects(dictionary.W_dec[features].to(outputs.device), outputs, spec.output_tokens):

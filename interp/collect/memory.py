@@ -66,7 +66,6 @@ def features_at_once(nbytes: int, of: Extent, spec: CollectionSpec) -> int:
 
 
 def _entries_bytes(spec: CollectionSpec, dense: bool, slots: Callable[[int], int]) -> int:
-    """Return the bytes of one feature's entries in all samples."""
     return sum(
         slots(counts.of(kind)) * (KEY + (ACTIVATION * spec.window if dense or kind in ACTIVE_KINDS else 0))
         for counts in (spec.explain, spec.test)

@@ -123,7 +123,6 @@ def write_fault(folder: Path) -> GlossatorError | None:
 
 
 def full(folder: Path) -> DiskFullError:
-    """Return the error for a folder on a full disk."""
     return DiskFullError(
         f"The disk of {folder} is full.",
         why=f"Less than {MIN_FREE_BYTES // 1024**2} MiB can be written there, or a quota is used up.",

@@ -52,7 +52,6 @@ def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split
 
 
 def of_dictionary(warnings: Sequence[str]) -> list[JobWarning]:
-    """Return the warnings of a dictionary's format."""
     return [JobWarning("dictionary-reading", " ".join(warnings))] if warnings else []
 
 

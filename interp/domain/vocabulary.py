@@ -49,7 +49,6 @@ class Vocabulary:
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """Return the text of each token."""
         return tuple(token.decode("utf-8", errors="replace") for token in self.tokens)
 
     @cached_property

@@ -30,7 +30,6 @@ class Globs:
 
 
 def _expression(pattern: str) -> str:
-    """Return the regular expression of a glob."""
     return rf"(?s)\A{''.join(_WILDCARDS.get(piece) or _literal(piece) for piece in _PIECES.findall(pattern))}\z"
 
 

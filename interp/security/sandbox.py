@@ -115,7 +115,7 @@ class Processes:
 
 
 class Pending(Generic[Found]):
-    """A running process, the file of its request and answer, and the pipe of its status."""
+    """A running process, with its file and the pipe of its exit status."""
 
     def __init__(self, task: Task[Any, Found], limits: ResourceLimits, exchange: IO[bytes], ended: IO[bytes]) -> None:
         self._task, self._limits, self._exchange, self._ended = task, limits, exchange, ended
@@ -178,7 +178,7 @@ class _SandboxProcess:
             self._started()
 
     def fork(self, limits: ResourceLimits, exchange: int) -> int:
-        """Fork a child that answers in a file, and return the pipe of its exit status."""
+        """Fork a child that answers in a file; return the pipe of its exit status."""
         ended, ending = os.pipe()
         request = REQUEST.pack(limits.memory_bytes, limits.seconds, MOST_BYTES)
         try:

@@ -85,7 +85,6 @@ def one_per_process(make: Callable[P, T]) -> Callable[P, T]:
 
 @one_per_process
 def the_loop() -> EventLoopThread:
-    """Return the process's loop."""
     return EventLoopThread()
 
 

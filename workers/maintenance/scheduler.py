@@ -66,7 +66,7 @@ class MaintenanceThreads:
 
 
 class PeriodicThread(threading.Thread):
-    """A thread that repeats a task so many seconds after its end, whatever errors it raises."""
+    """A thread that repeats a task `seconds` after its end, whatever errors it raises."""
 
     def __init__(self, name: str, work: Callable[[], object], seconds: float) -> None:
         super().__init__(name=name, daemon=True)

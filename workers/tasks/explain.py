@@ -65,7 +65,6 @@ def _explain(
 
 
 def explain_context(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:
-    """Return an explainer's context for one feature."""
     return ExplainContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,

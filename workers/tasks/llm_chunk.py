@@ -82,5 +82,4 @@ def vocabulary_of(engine: Engine, run_id: int) -> Vocabulary:
 
 
 def ranges_of_chunk(work: Work) -> list[Range]:
-    """Return the chunk's features as half-open ranges."""
     return [(start, stop) for start, stop in work.lease.payload["features"]]

@@ -57,7 +57,6 @@ class LruModels:
 
     @property
     def used_bytes(self) -> int:
-        """Return the bytes of all models."""
         return sum(size for _, size in self._models.values())
 
     def __contains__(self, key: Hashable) -> bool:
@@ -74,12 +73,10 @@ class Models:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of both models' weights."""
         return self.subject.nbytes + self.dictionary.nbytes
 
     @property
     def extent(self) -> Extent:
-        """Return the dictionary's sizes."""
         return Extent(self.dictionary.n_features, self.dictionary.d_in, self.dictionary.k is not None)
 
 
@@ -136,7 +133,6 @@ def usable(memory_bytes: int) -> int:
 
 @lru_cache(maxsize=1)
 def model_cache_of(settings: Settings) -> ModelCache:
-    """Return this process's model cache."""
     return ModelCache(usable(worker_memory(settings)))
 
 

@@ -88,7 +88,6 @@ def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> l
 
 
 def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id: int) -> ScoreContext:
-    """Return a scorer's context for one feature."""
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
