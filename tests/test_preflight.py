@@ -71,8 +71,8 @@ def changed(job: JobSpec, part: str, **settings: Any) -> JobSpec:
 
 def test_a_good_job(job: JobSpec) -> None:
     found = preflight.check(job)
-    assert (found.n_features, found.d_in, found.hook_point) == (FEATURES, WIDTH, "blocks.1.hook_resid_post")
-    assert (found.dictionary_name, found.subject_name, found.format, found.documents) == ("tiny@1-res", "pystdlib", "saelens", 20)
+    assert (found.n_features, found.identity["hook_point"]) == (FEATURES, "blocks.1.hook_resid_post")
+    assert (found.dictionary_name, found.documents) == ("tiny@1-res", 20)
     assert found.wanted == ((0, FEATURES),)
     assert (found.evidence_id, found.identity) == evidence_id(job)
     assert preflight.check(job.model_copy(update={"features": "0-3,7"})).wanted == ((0, 4), (7, 8))

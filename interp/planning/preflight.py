@@ -50,12 +50,7 @@ class Preflight:
 
     n_features: int
     wanted: tuple[tuple[int, int], ...]
-    d_in: int
-    hook_point: str
     dictionary_name: str
-    architecture: str
-    format: str
-    subject_name: str
     documents: int | None
     evidence_id: str | None
     identity: dict[str, Any]
@@ -111,17 +106,11 @@ def _check(spec: JobSpec) -> Preflight:
             check_finite(tensors, path)
     if reading.numbers <= CONVERTED_NUMBERS:
         reading.canonical()
-    name = subject_name(spec.subject, config)
     identity = evidence_identity(spec, None if corpus is None else corpus.digest, tokenizer=tokenizer)
     return Preflight(
         n_features=header.n_features,
         wanted=wanted,
-        d_in=header.d_in,
-        hook_point=point.name,
-        dictionary_name=formats.dictionary_name(spec.dictionary, header, name),
-        architecture=header.architecture,
-        format=header.format,
-        subject_name=name,
+        dictionary_name=formats.dictionary_name(spec.dictionary, header, subject_name(spec.subject, config)),
         documents=None if corpus is None else len(corpus.entries),
         evidence_id=None if corpus is None else digest_of(identity),
         identity=identity,

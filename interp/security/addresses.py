@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from interp.config.outgoing import Address, Link, OutgoingPolicy, Reach, address_of
+from interp.config.outgoing import Address, Link, OutgoingPolicy, address_of
 from interp.domain.cleaning import one_line
 from interp.domain.errors import WebhookRefusedError
 
@@ -27,20 +27,6 @@ def find(url: str, guard: OutgoingPolicy) -> ResolvedUrl:
     The call blocks for as long as the resolver does. WebhookRefusedError is for URLs that are invalid or not listed,
     and for hosts with any forbidden address.
     """
-    link, parsed, reach = _read(url, guard)
-    found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
-    addresses = tuple(dict.fromkeys(address_of(sockaddr) for *_, sockaddr in found))
-    if not all(map(reach.allows, addresses)):
-        raise WebhookRefusedError(
-            f"{link.host} is in a private network.",
-            why=f"Its addresses: {', '.join(map(str, addresses[:4]))}.",
-            cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_ALLOWED_PRIVATE_NETWORKS names networks, "
-            "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_ALLOW_PRIVATE_NETWORKS=true allows all.",
-        )
-    return ResolvedUrl(parsed, link.host, addresses)
-
-
-def _read(url: str, guard: OutgoingPolicy) -> tuple[Link, httpx.URL, Reach]:
     shown = one_line(url.partition("?")[0], LONGEST_URL)
     try:
         link, reach, parsed = Link.of(url), guard.reach(url), httpx.URL(url)
@@ -54,4 +40,13 @@ def _read(url: str, guard: OutgoingPolicy) -> tuple[Link, httpx.URL, Reach]:
             why="Its settings list where webhooks may go.",
             cure="Have the operator add it to GLOSSATOR_WEBHOOK_ENDPOINTS.",
         )
-    return link, parsed, reach
+    found = socket.getaddrinfo(link.host, link.port, type=socket.SOCK_STREAM)
+    addresses = tuple(dict.fromkeys(address_of(sockaddr) for *_, sockaddr in found))
+    if not all(map(reach.allows, addresses)):
+        raise WebhookRefusedError(
+            f"{link.host} is in a private network.",
+            why=f"Its addresses: {', '.join(map(str, addresses[:4]))}.",
+            cure="Name a receiver with a public address, or have the operator allow it: GLOSSATOR_ALLOWED_PRIVATE_NETWORKS names networks, "
+            "GLOSSATOR_WEBHOOK_ENDPOINTS receivers, and GLOSSATOR_WEBHOOK_ALLOW_PRIVATE_NETWORKS=true allows all.",
+        )
+    return ResolvedUrl(parsed, link.host, addresses)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
+from interp.files.artifact_store import CORPORA, PARTIALS
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, StageCountRow
 from interp.store.queue import jobs
@@ -66,8 +67,9 @@ def test_two_machines_and_a_bucket_make_the_same_book(spec: JobSpec, bucket: Buc
         assert not list((runtime.settings.home / "cache" / "drafts").iterdir())
         assert not (runtime.settings.home / "artifacts").exists()
     store = artifact_paths.store_of(shared)
-    assert artifact_paths.jobs_with_partials(store) == [], "parts are removed when they are merged"
-    ((digest, used),) = artifact_paths.corpora(store)
+    assert store.names(PARTIALS) == [], "parts are removed when they are merged"
+    (digest,) = store.names(CORPORA)
+    used = store.touched(artifact_paths.used(digest))
     assert digest == corpus.name
     assert used is not None
 
@@ -77,10 +79,10 @@ def test_a_corpus_that_was_cleared_away_is_made_again_by_the_next_job(spec: JobS
     databases.upgrade(settings.database_url)
     runtime, store = Runtime.of(settings), artifact_paths.store_of(settings)
     complete([runtime], spec.model_copy(update={"features": "0-7"}))
-    ((digest, _),) = artifact_paths.corpora(store)
-    artifact_paths.delete_corpus(store, digest)
+    (digest,) = store.names(CORPORA)
+    store.delete(artifact_paths.corpus(digest))
     complete([runtime], spec)
-    assert [name for name, _ in artifact_paths.corpora(store)] == [digest]
+    assert store.names(CORPORA) == [digest]
 
 
 def collected(runtime: Runtime, job_id: str) -> int:
@@ -125,7 +127,7 @@ def test_a_part_that_is_gone_fails_its_chunk_with_the_reason_and_a_retry_collect
         job_id = jobs.submit(session, spec, steps.Checked(32)).id
     while steps.statuses(runtime.engine, job_id).get("merge:0") != "ready":
         assert run_chunk(runtime, Queue.GPU)
-    artifact_paths.delete_partials(store, job_id)
+    store.delete(artifact_paths.partials(job_id))
     drain(runtime, Queue.GPU, Queue.LLM)
     with snapshot(runtime.engine) as session:
         chunk = session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.stage == Stage.MERGE)).one()

@@ -11,6 +11,7 @@ import pytest
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
+from interp.files.artifact_store import PARTIALS
 from interp.planning import preflight
 from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
@@ -18,7 +19,7 @@ from interp.store.queue import jobs
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, all_gone, serve
 from tests.faults.waiting import until
-from workers.artifact_paths import jobs_with_partials, store_of
+from workers.artifact_paths import store_of
 from workers.runtime import Runtime
 from workers.worker import drain
 
@@ -59,7 +60,7 @@ def test_workers_killed_in_every_stage(tiny_job: JobSpec, small_chunks: Settings
         service.completed(job_id)
         assert repeated(service.engine, job_id) == dict.fromkeys(killed, 1)
         assert results(service.engine) == undisturbed
-        assert not jobs_with_partials(store_of(small_chunks)), "partial evidence is cleared away"
+        assert not store_of(small_chunks).names(PARTIALS), "partial evidence is cleared away"
 
 
 def test_the_whole_service_killed_and_started_again(tiny_job: JobSpec, small_chunks: Settings, undisturbed: dict[str, list[dict[str, Any]]]) -> None:

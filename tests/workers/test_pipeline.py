@@ -15,6 +15,7 @@ from interp.config.settings import Settings
 from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, ScorerSpec
+from interp.files.artifact_store import PARTIALS
 from interp.planning import preflight
 from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
@@ -140,7 +141,7 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
     assert len(chunks[Stage.COMBINE]) > 9, "two levels at least, for each of three groups"
     assert all(len(payload["inputs"]) <= 3 for payload in chunks[Stage.COMBINE] + chunks[Stage.MERGE])
     assert results(runtime.engine) == on_sqlite
-    assert artifact_paths.jobs_with_partials(artifact_paths.store_of(settings)) == []
+    assert artifact_paths.store_of(settings).names(PARTIALS) == []
 
 
 def test_the_smallest_worker_that_lives_decides_how_a_dictionary_is_cut(tiny_job: JobSpec, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from api.demo.local_servers import LocalServer
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import WebhookSpec
+from interp.files.artifact_store import CORPORA, PARTIALS
 from interp.planning.plan import ChunkPlan
 from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
@@ -153,7 +154,7 @@ def test_partial_evidence_goes_once_nobody_will_merge_it(engine: Engine, quick: 
     with transaction(engine) as session:
         jobs.cancel(session, cancelled)
     assert cleanup.clear_partials(engine, quick) == 2
-    assert artifact_paths.jobs_with_partials(store) == [alive]
+    assert store.names(PARTIALS) == [alive]
 
 
 def test_the_draft_of_a_worker_that_was_killed_goes_while_its_job_goes_on(engine: Engine, quick: Settings) -> None:
@@ -175,8 +176,8 @@ def test_corpora_go_when_no_job_has_read_them_for_long_and_none_that_is_alive_wi
     store = artifact_paths.store_of(quick)
     for digest in ("fresh", "stale"):
         store.put_folder(f"corpora/{digest}", lambda folder: (folder / "tokens").write_bytes(b"1"))
-        artifact_paths.note_use(store, digest)
-    used = Path(store.root) / "corpora" / "stale" / artifact_paths.USED
+        store.touch(artifact_paths.used(digest))
+    used = Path(store.root) / artifact_paths.used("stale")
     old = (datetime.now(UTC) - timedelta(days=9)).timestamp()
     os.utime(used, (old, old))
     week = quick.model_copy(update={"retain_corpora_days": 7.0})
@@ -186,7 +187,7 @@ def test_corpora_go_when_no_job_has_read_them_for_long_and_none_that_is_alive_wi
     assert cleanup.prune(engine, week)["corpora"] == 0, "a job that is being prepared may be about to read it"
     steps.finish(engine, lease)
     assert cleanup.prune(engine, week)["corpora"] == 1
-    assert [digest for digest, _ in artifact_paths.corpora(store)] == ["fresh"]
+    assert store.names(CORPORA) == ["fresh"]
 
 
 def test_what_is_kept_for_ever_is_not_even_looked_at(engine: Engine, settings: Settings) -> None:

@@ -15,13 +15,14 @@ from sqlalchemy import Engine, select
 from interp.config.settings import Settings
 from interp.domain.lifecycle import ChunkStatus, Queue, Stage
 from interp.domain.spec import JobSpec
+from interp.files.artifact_store import PARTIALS
 from interp.planning import preflight
 from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, jobs
 from tests.store import steps
-from workers.artifact_paths import jobs_with_partials, store_of
+from workers.artifact_paths import store_of
 from workers.supervisor import Supervisor
 from workers.wakeup import TASK, make_app, notify
 
@@ -85,7 +86,7 @@ def test_a_running_job_is_cancelled_and_the_worker_lives_on(supervisor: Supervis
     until(lambda: steps.look(engine, job_id).status == "cancelled", "the end of the job", seconds=20)
     assert set(steps.statuses(engine, job_id).values()) <= {"done", "cancelled"}
     assert supervisor.pids() == before
-    until(lambda: not jobs_with_partials(store_of(settings)), "the sweeper to clear partial evidence away", seconds=20)
+    until(lambda: not store_of(settings).names(PARTIALS), "the sweeper to clear partial evidence away", seconds=20)
 
 
 def test_a_dead_worker_is_started_again(supervisor: Supervisor) -> None:

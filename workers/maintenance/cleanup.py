@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from interp.config.settings import Settings
+from interp.files.artifact_store import CORPORA, PARTIALS
 from interp.store.db.engine import Engine, snapshot, transaction
 from interp.store.queue import retention
 from workers import artifact_paths
@@ -22,11 +23,11 @@ def clean_up(engine: Engine, settings: Settings) -> None:
 def clear_partials(engine: Engine, settings: Settings) -> int:
     """Delete partial evidence that no job will merge; return of how many jobs."""
     store, cleared = artifact_paths.store_of(settings), 0
-    for job_id in artifact_paths.jobs_with_partials(store):
+    for job_id in store.names(PARTIALS):
         with snapshot(engine) as session:
             needed = retention.needs_partials(session, job_id)
         if not needed:
-            artifact_paths.delete_partials(store, job_id)
+            store.delete(artifact_paths.partials(job_id))
             cleared += 1
     return cleared
 
@@ -54,8 +55,9 @@ def _prune_corpora(engine: Engine, settings: Settings, days: float, dry_run: boo
     if in_use is None:
         return 0
     store, before = artifact_paths.store_of(settings), datetime.now(UTC) - timedelta(days=days)
-    old = [digest for digest, used in artifact_paths.corpora(store) if digest not in in_use and (used is None or used < before)]
+    used = {digest: store.touched(artifact_paths.used(digest)) for digest in store.names(CORPORA) if digest not in in_use}
+    old = [digest for digest, last in used.items() if last is None or last < before]
     if not dry_run:
         for digest in old:
-            artifact_paths.delete_corpus(store, digest)
+            store.delete(artifact_paths.corpus(digest))
     return len(old)

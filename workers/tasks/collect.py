@@ -212,7 +212,7 @@ def _at_once(work: Work, models: Models, features: int, is_dense: bool) -> int:
 def _corpus(work: Work) -> TokenizedCorpus:
     store, digest = _store(work), work.lease.payload["corpus"]
     corpus = open_corpus(store, digest)
-    artifact_paths.note_use(store, digest)
+    store.touch(artifact_paths.used(digest))
     return corpus
 
 
@@ -226,7 +226,7 @@ def _delete_partials(work: Work) -> None:
     with snapshot(work.runtime.engine) as session:
         needed = retention.needs_partials(session, work.lease.job_id)
     if not needed:
-        artifact_paths.delete_partials(_store(work), work.lease.job_id)
+        _store(work).delete(artifact_paths.partials(work.lease.job_id))
 
 
 def _store(work: Work) -> Store:
