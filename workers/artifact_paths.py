@@ -19,7 +19,7 @@ def store_of(settings: Settings) -> Store:
 
 
 def partials(job_id: str) -> str:
-    """Return the name of a job's partial evidence, which its merge chunks (or a retry) would need."""
+    """Return the name of a job's partial evidence, needed until it is merged."""
     return f"{PARTIALS}/{job_id}"
 
 
@@ -34,10 +34,10 @@ def levels(job_id: str) -> str:
 
 
 def corpus(digest: str) -> str:
-    """Return the name of a tokenised corpus, which the chunks of an open job may need."""
+    """Return the name of a tokenised corpus."""
     return f"{CORPORA}/{digest}"
 
 
 def used(digest: str) -> str:
-    """Return the name of the file whose time says when a chunk last read a corpus."""
+    """Return the name of the file whose time is a corpus' last use."""
     return f"{corpus(digest)}/used"
