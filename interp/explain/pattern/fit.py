@@ -1,7 +1,7 @@
 """Fit a rule on explain contexts, cross-validate it, and write its sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from interp.explain.base import ExplainerInput
 from interp.explain.pattern.candidate_table import CandidateTable, Rows, build
 from interp.explain.pattern.properties import TokenProperties, properties_of
 from interp.explain.pattern.rule import EXPLAINER, Clause, Rule
-from interp.explain.pattern.search import FoundClause, Search, SearchSettings
+from interp.explain.pattern.search import CLAUSES, PRICE, PRIOR, FoundClause, Search
 from interp.explain.pattern.sentence import sentence
 from interp.explain.pattern.token_windows import TokenWindows
 
@@ -62,15 +62,6 @@ class Pattern:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CrossValidation:
-    """The fewest clauses with (nearly) the highest worth, and a random rule's standard `error`."""
-
-    clauses: int
-    worth: float
-    error: float
-
-
 def distinct(contexts: Contexts) -> Contexts:
     """Return each window once, however many kinds it was kept for."""
     keys = np.stack([contexts.documents, contexts.starts.astype(np.uint64)], axis=1)
@@ -91,7 +82,7 @@ def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] |
 
     None where no rule is better than silence. At least one token must fire.
     """
-    contexts, settings = distinct(contexts), SearchSettings()
+    contexts = distinct(contexts)
     windows = TokenWindows.of(contexts, properties)
     # Below its firing level a feature counts as silent, as in every count.
     activations = np.where(windows.usable & contexts.fires_at(), contexts.activations.astype(np.float32), 0)
@@ -101,18 +92,18 @@ def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] |
     # The first token is left out, since the token before it is not visible (unless the row begins there).
     rows = np.flatnonzero((table.cells % windows.shape[1] > 0) | (contexts.positions[table.window_of] == 0))
 
-    validated = _cross_validate(table, settings, rows, folds[rows], strength)
-    if validated.worth < SURE_WORTH:
+    price = PRICE
+    count, worth, error = _cross_validate(table, price, rows, folds[rows], strength)
+    if worth < SURE_WORTH:
         # Long lists may fail on other documents where a simpler rule holds.
-        frugal = replace(settings, price=settings.price * FRUGAL)
-        settings, validated = max(
-            ((settings, validated), (frugal, _cross_validate(table, frugal, rows, folds[rows], strength))), key=lambda pair: pair[1].worth
-        )
-    if validated.clauses == 0 or validated.worth < LEAST_ERRORS * validated.error:
+        frugal = _cross_validate(table, FRUGAL * PRICE, rows, folds[rows], strength)
+        if frugal[1] > worth:
+            price, (count, worth, error) = FRUGAL * PRICE, frugal
+    if count == 0 or worth < LEAST_ERRORS * error:
         return None
-    search = Search(table, settings, rows)
-    found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), validated.clauses)])
-    return (Rule(_clauses(search, found, strength), search.outline(found)), validated.worth) if found else None
+    search = Search(table, rows, price)
+    found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), count)])
+    return (Rule(_clauses(search, found, strength), search.outline(found)), worth) if found else None
 
 
 def _kept(found: list[FoundClause], count: int) -> list[FoundClause]:
@@ -126,15 +117,18 @@ def without_special_cases(found: list[FoundClause]) -> list[FoundClause]:
     return [clause for clause in found if not any(set(other.terms) < set(clause.terms) for other in found)]
 
 
-def _cross_validate(table: CandidateTable, settings: SearchSettings, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> CrossValidation:
-    """Measure rules of 0, 1, 2... clauses on documents left out of the fit."""
-    predicted = np.zeros((settings.clauses + 1, len(rows)))
+def _cross_validate(table: CandidateTable, price: float, rows: Rows, folds: NDArray[np.intp], strength: Floats) -> tuple[int, float, float]:
+    """Measure rules of 0, 1, 2... clauses on documents left out of the fit.
+
+    Returns the fewest clauses with (nearly) the highest worth, that worth, and a random rule's standard error.
+    """
+    predicted = np.zeros((CLAUSES + 1, len(rows)))
     for fold in range(FOLDS):
         # A narrow search is enough to measure the worth on other documents, and takes less time.
-        search = Search(table, replace(settings, beam_width=1), rows[folds != fold])
+        search = Search(table, rows[folds != fold], price, beam_width=1)
         here = np.flatnonzero(folds == fold)
         found = search.greedy()
-        for count in range(1, settings.clauses + 1):
+        for count in range(1, CLAUSES + 1):
             predicted[count, here] = predicted[count - 1, here]
             if count <= len(found):
                 held = search.holds(found[count - 1].terms, rows[here])
@@ -142,7 +136,7 @@ def _cross_validate(table: CandidateTable, settings: SearchSettings, rows: Rows,
     worths = [_worth(row, strength[rows], table.window_of[rows]) for row in predicted]
     most = max(worth for worth, _ in worths)
     count = next(number for number, (worth, _) in enumerate(worths) if worth >= most - LEAST_GAIN)
-    return CrossValidation(count, *worths[count])
+    return count, *worths[count]
 
 
 def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tuple[float, float]:
@@ -164,7 +158,7 @@ def _worth(predicted: Floats, strength: Floats, windows: NDArray[np.intp]) -> tu
 
 def _mean(search: Search, found: FoundClause, strength: Floats) -> float:
     rows = search.rows[search.holds(found.terms, search.rows)]
-    return float(strength[rows].sum() / (len(rows) + search.settings.prior))
+    return float(strength[rows].sum() / (len(rows) + PRIOR))
 
 
 def _clauses(search: Search, found: list[FoundClause], strength: Floats) -> tuple[Clause, ...]:

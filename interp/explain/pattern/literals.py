@@ -45,7 +45,7 @@ def _code(attribute: str, value: int | str, properties: TokenProperties) -> int:
 
 @dataclass(frozen=True, slots=True)
 class OneOf(Literal):
-    """An attribute at offset `at` has (`negated`: is known, without) one of the values.
+    """An attribute at offset `at` has one of the values.
 
     `values` are ordered by their weight in the feature. `rare` ones count, too, but are too light to be named. `share` is the share of the activation
     on all of them, in explain contexts, that `values` carry. It changes the sentence, not what holds.
@@ -54,7 +54,6 @@ class OneOf(Literal):
     attribute: str
     at: int
     values: tuple[int | str, ...]
-    negated: bool = False
     rare: tuple[int | str, ...] = ()
     share: float = 1.0
     kind: ClassVar[str] = "one_of"
@@ -68,11 +67,10 @@ class OneOf(Literal):
             if 0 <= code < size:
                 wanted[code] = True
         found: Mask = wanted[codes]
-        return ~found & (codes >= 0) if self.negated else found
+        return found
 
     def to_json(self) -> dict[str, Any]:
         content = {"kind": self.kind, "attribute": self.attribute, "at": self.at, "values": list(self.values)}
-        content |= {"negated": True} if self.negated else {}
         return content | ({"rare": list(self.rare), "share": self.share} if self.rare else {})
 
 

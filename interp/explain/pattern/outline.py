@@ -6,13 +6,13 @@ which the feature fires, and whole words of the explain contexts, are readable. 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.explain.pattern.token_windows import TokenWindows
+from interp.explain.pattern.candidate_table import CandidateTable, Rows
 
 Mask = NDArray[np.bool_]
 Weights = NDArray[np.float64]
@@ -73,16 +73,6 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCells:
-    """P tokens of explain contexts: `cells` in the flattened windows, `target`, `documents`, each [P]."""
-
-    windows: TokenWindows
-    cells: NDArray[np.intp]
-    target: Weights
-    documents: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """Half of a description: characters or a class, where it holds, its cost."""
 
@@ -92,8 +82,9 @@ class _Part:
     cost: float
 
 
-def outline_of(places: TokenCells) -> Outline:
+def outline_of(table: CandidateTable, rows: Rows) -> Outline:
     """Return the description with the best F score (van Rijsbergen, 1979) less its cost."""
+    places = replace(table, cells=table.cells[rows], target=table.target[rows], documents=table.documents[rows])
     total = max(float(places.target.sum()), 1e-9)
     best: tuple[float, float, float, _Part, _Part] | None = None
     befores, alone = list(_befores(places)), [_anywhere(places)]
@@ -112,13 +103,13 @@ def outline_of(places: TokenCells) -> Outline:
     return Outline(last.listed, before.listed, _words(places, fires), last.name, before.name, round(share, 2), round(hits, 2))
 
 
-def _lasts(places: TokenCells) -> Iterator[_Part]:
+def _lasts(places: CandidateTable) -> Iterator[_Part]:
     ids = places.windows.ids.ravel()[places.cells]
     yield from _listed(ids, places.target, places.windows.properties.strings, ITEM_COST)
     yield from _classes(ids, CLASSES, places.windows.properties.strings)
 
 
-def _befores(places: TokenCells) -> Iterator[_Part]:
+def _befores(places: CandidateTable) -> Iterator[_Part]:
     yield _anywhere(places)
     ids = places.windows.at(-1).ravel()[places.cells]
     strings = (*places.windows.properties.strings, "")
@@ -133,11 +124,11 @@ def _befores(places: TokenCells) -> Iterator[_Part]:
     yield from parts
 
 
-def _anywhere(places: TokenCells) -> _Part:
+def _anywhere(places: CandidateTable) -> _Part:
     return _Part((), "", np.ones(len(places.cells), dtype=np.bool_), 0.0)
 
 
-def _pairs(places: TokenCells) -> Iterator[_Part]:
+def _pairs(places: CandidateTable) -> Iterator[_Part]:
     """Yield the one to three heaviest strings of two characters with frequent firing ends."""
     strings = (*places.windows.properties.strings, "")
     size = len(strings)
@@ -166,7 +157,7 @@ def _classes(ids: NDArray[np.int64], classes: dict[str, Callable[[str], bool]], 
         yield _Part((), name, wanted[ids], CLASS_COST)
 
 
-def _words(places: TokenCells, fires: NDArray[np.intp]) -> tuple[str, ...]:
+def _words(places: CandidateTable, fires: NDArray[np.intp]) -> tuple[str, ...]:
     """Return words around the strongest places, different last characters first.
 
     Words of several documents are preferred. A sign or a space belongs to the word before it. Words that the window cuts are left out.

@@ -15,11 +15,19 @@ from numpy.typing import NDArray
 
 from interp.explain.pattern.candidate_table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, CandidateTable, Rows
 from interp.explain.pattern.literals import MAIN_SHARE, Flag, Literal, Seen
-from interp.explain.pattern.outline import Outline, TokenCells, outline_of
+from interp.explain.pattern.outline import Outline, outline_of
 from interp.explain.pattern.token_windows import MOST_CHARACTERS, TAILS
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+# Share of the sum of squares that one bit costs.
+PRICE = 0.0015
+# Pseudo-count of unseen tokens that would not fire.
+PRIOR = 3.0
+# Conjunctions that are grown at once, of at most DEPTH literals, and clauses of a rule.
+BEAM_WIDTH, DEPTH, CLAUSES = 2, 2, 2
+# Values of a set, and of a short set in a second search.
+MOST_VALUES, FEW_VALUES = 48, 6
 # The cheapest literal: one word where there is no other.
 LEAST_BITS = 2.0
 # A value is named when it carries this share of its set's targets, up to MOST_NAMED; below COMMON_SHARE in all, FEWEST_NAMED are.
@@ -34,25 +42,6 @@ SLIGHT_SHARE = 0.95
 # A product of two lists is hard to read, so each value beyond SHORT_LIST costs more bits there.
 SHORT_LIST = 2
 PRODUCT_BITS = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """Settings of the search.
-
-    price       share of the sum of squares that one bit costs
-    prior       pseudo-count of unseen tokens that would not fire
-    beam_width  conjunctions that are grown at once, of at most `depth` literals
-    most_values values of a set, and of a short set in a second search
-    """
-
-    price: float = 0.0015
-    prior: float = 3.0
-    beam_width: int = 2
-    depth: int = 2
-    clauses: int = 2
-    most_values: int = 48
-    few_values: int = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +67,8 @@ class FoundClause:
         return sum(term.bits for term in self.terms)
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateLiteral:
-    parent: FoundClause
-    term: Term
-    score: float
+# A conjunction, a term that makes it longer, and the score of both.
+Candidate = tuple[FoundClause, Term, float]
 
 
 def _has_list(state: FoundClause) -> bool:
@@ -100,10 +86,11 @@ def _value_bits(number: int, counts: NDArray[np.intp]) -> float:
 class Search:
     """The search for one feature over `rows` of a table; ties go to the first."""
 
-    def __init__(self, table: CandidateTable, settings: SearchSettings, rows: Rows) -> None:
+    def __init__(self, table: CandidateTable, rows: Rows, price: float, beam_width: int = BEAM_WIDTH) -> None:
         self.table = table
-        self.settings = settings
         self.rows = rows
+        self.price = price
+        self.beam_width = beam_width
         self._squares = float((table.target[rows] ** 2).sum())
         self._starts = np.searchsorted(table.bin_attribute, np.arange(len(ATTRIBUTES) + 1))
         self._value_bits = np.array([_value_bits(number, np.diff(self._starts)) for number in range(len(ATTRIBUTES))])
@@ -118,8 +105,8 @@ class Search:
         a long list is compared with one whose first clause must be short.
         """
         found = self.greedy()
-        if any(len(term.chosen) > self.settings.few_values for clause in found for term in clause.terms):
-            brief = self._revise(self.greedy(self.settings.few_values))
+        if any(len(term.chosen) > FEW_VALUES for clause in found for term in clause.terms):
+            brief = self._revise(self.greedy(FEW_VALUES))
             found = max(found, brief, key=lambda clauses: sum(clause.score for clause in clauses))
         return found
 
@@ -127,7 +114,7 @@ class Search:
         """Return clauses worth their bits, the first with sets of at most `most_values`."""
         found: list[FoundClause] = []
         left = self.rows
-        while len(found) < self.settings.clauses and self.table.target[left].any():
+        while len(found) < CLAUSES and self.table.target[left].any():
             best = self._clause(left, most_values if not found else None)
             if best is None:
                 break
@@ -179,10 +166,10 @@ class Search:
 
     def _clause(self, left: Rows, most_values: int | None = None) -> FoundClause | None:
         """Return the best conjunction on `left` with short enough sets, or None."""
-        self._most_values = most_values or self.settings.most_values
+        self._most_values = most_values or MOST_VALUES
         best: FoundClause | None = None
         states = [FoundClause((), left, 0.0)]
-        for _ in range(self.settings.depth):
+        for _ in range(DEPTH):
             states = self._grow([state for state in states if best is None or self._bound(state) > best.score])
             if not states or (best is not None and states[0].score <= best.score):
                 break
@@ -193,22 +180,20 @@ class Search:
 
     def _bound(self, state: FoundClause) -> float:
         """Return an upper bound on longer conjunctions' scores, with all targets predicted exactly."""
-        return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.settings.price * (state.bits + LEAST_BITS)
+        return float((self.table.target[state.rows] ** 2).sum()) / self._squares - self.price * (state.bits + LEAST_BITS)
 
     def _grow(self, states: list[FoundClause]) -> list[FoundClause]:
         """Return the best conjunctions that are one literal longer, each covering other tokens."""
-        candidates = [candidate for state in states for candidate in self._expand(state)]
-        candidates.sort(key=lambda candidate: -candidate.score)
+        candidates = sorted((candidate for state in states for candidate in self._expand(state)), key=lambda candidate: -candidate[2])
         grown: list[FoundClause] = []
         covered: set[bytes] = set()
-        for candidate in candidates:
-            rows = candidate.parent.rows
-            rows = rows[self._holds(candidate.term, rows)]
+        for parent, term, score in candidates:
+            rows = parent.rows[self._holds(term, parent.rows)]
             if (key := rows.tobytes()) in covered:
                 continue
             covered.add(key)
-            grown.append(FoundClause((*candidate.parent.terms, candidate.term), rows, candidate.score))
-            if len(grown) == self.settings.beam_width:
+            grown.append(FoundClause((*parent.terms, term), rows, score))
+            if len(grown) == self.beam_width:
                 break
         return grown
 
@@ -219,29 +204,29 @@ class Search:
                 continue
             others = best.terms[:place] + best.terms[place + 1 :]
             rows = left[self.holds(others, left)]
-            again = next(self._by_value(FoundClause(others, rows, 0.0), term.number))
-            if again.score > best.score:
-                terms = (*best.terms[:place], again.term, *best.terms[place + 1 :])
-                best = FoundClause(terms, rows[self._holds(again.term, rows)], again.score)
+            _, again, score = next(self._by_value(FoundClause(others, rows, 0.0), term.number))
+            if score > best.score:
+                terms = (*best.terms[:place], again, *best.terms[place + 1 :])
+                best = FoundClause(terms, rows[self._holds(again, rows)], score)
         return best
 
-    def _expand(self, state: FoundClause) -> Iterator[CandidateLiteral]:
+    def _expand(self, state: FoundClause) -> Iterator[Candidate]:
         yield from self._by_value(state)
         yield from self._by_flag(state)
         yield from self._by_word(state)
 
     def _score(self, total: Floats, count: Floats, bits: Floats) -> Floats:
-        score: Floats = total**2 / (count + self.settings.prior) / self._squares - self.settings.price * bits
+        score: Floats = total**2 / (count + PRIOR) / self._squares - self.price * bits
         return score
 
-    def _by_value(self, state: FoundClause, only: int | None = None) -> Iterator[CandidateLiteral]:
+    def _by_value(self, state: FoundClause, only: int | None = None) -> Iterator[Candidate]:
         """Yield the best sets of values, one per attribute, or of the attribute `only`."""
         table = self.table
         bins = table.bins[:, state.rows].ravel()
         size = table.bin_count + 1
         count = np.bincount(bins, minlength=size)[:-1].astype(np.float64)
         total = np.bincount(bins, weights=np.tile(table.target[state.rows], len(ATTRIBUTES)), minlength=size)[:-1]
-        mean = total / (count + self.settings.prior)
+        mean = total / (count + PRIOR)
         order = np.argsort(table.bin_attribute - mean / (mean.max() + 1.0), kind="stable")
         start = self._starts[table.bin_attribute]
         sums = np.concatenate([[0.0], np.cumsum(total[order])])
@@ -254,15 +239,15 @@ class Search:
         score[sizes > self._most_values] = -np.inf
         if only is None:
             best = np.maximum.reduceat(score, self._starts[self._asked])
-            numbers = self._asked[np.argsort(-best, kind="stable")[: self.settings.beam_width + 1]]
+            numbers = self._asked[np.argsort(-best, kind="stable")[: self.beam_width + 1]]
         else:
             numbers = np.array([only])
         for number in numbers:
             low, high = self._starts[number], self._starts[number + 1]
             end = low + int(np.argmax(score[low:high]))
-            yield CandidateLiteral(state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end]))
+            yield state, Term("one_of", int(number), tuple(order[low : end + 1].tolist()), float(own_bits[end])), float(score[end])
 
-    def _by_flag(self, state: FoundClause) -> Iterator[CandidateLiteral]:
+    def _by_flag(self, state: FoundClause) -> Iterator[Candidate]:
         """Yield the best flags, and the best negated flags."""
         table = self.table
         target = table.target[state.rows]
@@ -273,10 +258,10 @@ class Search:
             ("no_flag", target.sum() - total, len(target) - count, table.flag_bits + table.negation_bits),
         ):
             score = self._score(totals, counts, state.bits + bits)
-            for number in np.argsort(-score, kind="stable")[: self.settings.beam_width]:
-                yield CandidateLiteral(state, Term(source, int(number), (), float(bits[number])), float(score[number]))
+            for number in np.argsort(-score, kind="stable")[: self.beam_width]:
+                yield state, Term(source, int(number), (), float(bits[number])), float(score[number])
 
-    def _by_word(self, state: FoundClause) -> Iterator[CandidateLiteral]:
+    def _by_word(self, state: FoundClause) -> Iterator[Candidate]:
         """Yield the best words that were seen before."""
         cells = self.table.cells[state.rows]
         size = self.table.windows.ids.size
@@ -291,8 +276,8 @@ class Search:
             )
             own = SEEN_BITS + float(np.log2(len(total) + 1))
             score = self._score(total, count, np.full(len(total), state.bits + own))
-            for number in np.argsort(-score, kind="stable")[: self.settings.beam_width]:
-                yield CandidateLiteral(state, Term("seen", int(number), (scope,), own), float(score[number]))
+            for number in np.argsort(-score, kind="stable")[: self.beam_width]:
+                yield state, Term("seen", int(number), (scope,), own), float(score[number])
 
     def _holds(self, term: Term, rows: Rows) -> Mask:
         table = self.table
@@ -366,5 +351,4 @@ class Search:
         """Return the outline of a rule on a set of character strings, or None."""
         if not any(self._is_outlined(term) for clause in found for term in clause.terms):
             return None
-        table = self.table
-        return outline_of(TokenCells(table.windows, table.cells[self.rows], table.target[self.rows], table.documents[self.rows]))
+        return outline_of(self.table, self.rows)

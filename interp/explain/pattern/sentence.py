@@ -235,21 +235,15 @@ def _of_line(literal: Literal) -> Literal:
     return literal
 
 
-def _place(phrase: str, negated: bool) -> Phrase:
-    return Phrase(Role.PLACE, f"not {phrase}" if negated else phrase)
-
-
 def _one_of(literal: OneOf, vocabulary: Vocabulary) -> Phrase:
     values = _values(literal, vocabulary)
     if literal.attribute == "break_indent":
-        return Phrase(Role.EXCEPT, f"other than {_breaks(values)}") if literal.negated else Phrase(Role.CLASS, _breaks(values))
+        return Phrase(Role.CLASS, _breaks(values))
     if literal.attribute in OF_PLACE:
-        return _place(OF_PLACE[literal.attribute].format(values), literal.negated)
+        return Phrase(Role.PLACE, OF_PLACE[literal.attribute].format(values))
     own = OWN[literal.attribute].format(values)
     if literal.at != 0:
-        return _place(f"{DISTANCE[literal.at]} {own}", literal.negated)
-    if literal.negated:
-        return Phrase(Role.EXCEPT, f"other than {own}")
+        return Phrase(Role.PLACE, f"{DISTANCE[literal.at]} {own}")
     if literal.attribute in PIECES_OF_WORDS:
         return Phrase(Role.SHAPE, own, own[own.index("that ") :])
     return Phrase(Role.NAMED, own, f"that are {own}")
@@ -279,7 +273,7 @@ def _flag(literal: Flag, _: Vocabulary) -> Phrase:
         return Phrase(Role.PLACE, FLAG_PHRASES[literal.name][literal.negated])
     kind = CLASSES[literal.name]
     if literal.at != 0:
-        return _place(f"{DISTANCE[literal.at]} {kind.one}", literal.negated)
+        return Phrase(Role.PLACE, f"{'not ' if literal.negated else ''}{DISTANCE[literal.at]} {kind.one}")
     if literal.negated:
         return Phrase(Role.EXCEPT, f"other than {kind.many}")
     return Phrase(Role.CLASS, kind.many, kind.qualifier or f"that are {kind.many}")
