@@ -12,7 +12,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.context_selection import parts
 from interp.explain.formatting import counted, fence_all, strong_window
-from interp.explain.held_out import HeldOut, Trial, best_figure, held_out, restricted, try_all, try_label, why_undecided
+from interp.explain.held_out import HeldOut, Trial, best_of, held_out, try_all, try_label, why_undecided
 from interp.explain.label import typical
 from interp.explain.label_call import PACKAGE, LabelPrompt, LabelResult, answer_rule, ask, explained, failed
 from interp.explain.one_call import OneCall
@@ -23,21 +23,19 @@ from interp.llm.templates import template
 
 TOO_FEW = "Too few explain documents to hold any out."
 TEMPERATURE = 1.0
-BEST_OF_SHARES = (1, 1)  # documents shown, and held out to choose on
-REFINE_SHARES = (2, 1, 1)  # documents shown, tried on, chosen on
 COUNTEREXAMPLES = 6  # of either kind, at most
 NONE = "(none)"
 
 
-class BestOf:
-    """The best of `samples` labels on held-out explain windows (Choi et al. 2024, Transluce).
+class Choosing:
+    """Base of explainers that write several labels, and choose one on held-out explain documents.
 
-    The base explainer writes them at temperature 1. Ties of balanced accuracy go to the first. A maximum of k is biased upwards, so the choice uses
-    documents of its own. Where a feature fires in too few documents to hold any out, one label is written at temperature 0, and `chosen` says so.
+    Where a feature fires in too few documents to hold any out, the base explainer's label is taken.
     """
 
-    name = "best_of"
+    name: str
     version = 2
+    shares: tuple[int, ...]  # of the documents shown, and of those held out
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
         self.spec = spec
@@ -46,23 +44,47 @@ class BestOf:
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
         if (why := self.base.obstacle(item)) is not None:
             return failed(self, item, context, why)
-        shown, chosen_on = parts(item.contexts, BEST_OF_SHARES)
-        part, windows = restricted(item, shown), held_out(item, chosen_on, context.seed)
-        if not windows.is_enough or self.base.obstacle(part) is not None:
-            result = await ask(context.model, self.base.question(item, context.vocabulary, context.seed))
-            return explained(self, item, context, result, [result], chosen={"of": 1, "reason": TOO_FEW})
-        question = self.base.question(part, context.vocabulary, context.seed)
+        shown, *others = parts(item.contexts, self.shares)
+        part = replace(item, contexts=item.contexts.select(shown))
+        windows = [held_out(item, other, context.seed) for other in others]
+        if all(some.is_enough for some in windows) and self.base.obstacle(part) is None:
+            return await self.choose(item, context, self.base.question(part, context.vocabulary, context.seed), windows)
+        result = await ask(context.model, self.base.question(item, context.vocabulary, context.seed))
+        return explained(self, item, context, result, [result], **self.unchosen())
+
+    async def choose(self, item: ExplainerInput, context: ExplainContext, question: LabelPrompt, windows: list[HeldOut]) -> Explanation:
+        """Return the best of the labels that begin with `question`."""
+        raise NotImplementedError
+
+    def unchosen(self) -> dict[str, Any]:
+        """Return the provenance of a label without any to choose from."""
+        raise NotImplementedError
+
+
+class BestOf(Choosing):
+    """The best of `samples` labels on held-out explain windows (Choi et al. 2024, Transluce).
+
+    The base explainer writes them at temperature 1. Ties of balanced accuracy go to the first. A maximum of k is biased upwards, so the choice uses
+    documents of its own.
+    """
+
+    name = "best_of"
+    shares = (1, 1)
+
+    async def choose(self, item: ExplainerInput, context: ExplainContext, question: LabelPrompt, windows: list[HeldOut]) -> Explanation:
         results = await gather_all(self._sample(question, number, context) for number in range(self.spec.samples))
-        trials = await try_all(results, windows, context)
+        trials = await try_all(results, windows[0], context)
         samples = [_sample_facts(result, trials) for result in results]
-        chosen: dict[str, Any] = {"of": len(results), "on": windows.identities(), "samples": samples}
+        chosen: dict[str, Any] = {"of": len(results), "on": windows[0].identities(), "samples": samples}
         if not trials:
             return failed(self, item, context, f"None of {len(results)} samples is an explanation: {results[0].failure}", results, chosen=chosen)
-        best = best_figure(trials)
-        if best is None:
+        winner = best_of(results, trials)
+        if winner is None:
             return failed(self, item, context, f"The judge could not choose among the samples: {why_undecided(trials)}", results, chosen=chosen)
-        winner = next(result for result in results if result.label is not None and trials[result.label].balanced_accuracy == best)
         return explained(self, item, context, winner, results, chosen=chosen)
+
+    def unchosen(self) -> dict[str, Any]:
+        return {"chosen": {"of": 1, "reason": TOO_FEW}}
 
     async def _sample(self, question: LabelPrompt, number: int, context: ExplainContext) -> LabelResult:
         reply = typical(self.spec.reasoning, number)
@@ -82,40 +104,32 @@ def _sample_facts(result: LabelResult, trials: dict[str, Trial]) -> dict[str, An
     }
 
 
-class Refine:
+class Refine(Choosing):
     """The best label of rounds that see the last mistakes (Bills et al. 2023).
 
     The explain documents of at most `rounds` rounds are cut in three: those for the first label, those whose mistakes are shown, and those on which
     the best of all rounds is chosen, of equal ones the latest. If the last two were one, a label would be judged on windows whose answers it was
-    shown. Where too few documents fire to hold any out, the base explainer's label is taken, and `reason` says why.
+    shown.
     """
 
     name = "refine"
-    version = 2
+    shares = (2, 1, 1)
 
-    def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
-        self.spec = spec
-        self.base = base
-
-    async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
-        if (why := self.base.obstacle(item)) is not None:
-            return failed(self, item, context, why)
-        shown, tried, kept = parts(item.contexts, REFINE_SHARES)
-        part, probe, chosen_on = restricted(item, shown), held_out(item, tried, context.seed), held_out(item, kept, context.seed)
-        if not probe.is_enough or not chosen_on.is_enough or self.base.obstacle(part) is not None:
-            result = await ask(context.model, self.base.question(item, context.vocabulary, context.seed))
-            return explained(self, item, context, result, [result], rounds=[], reason=TOO_FEW)
-        results, trials = await self._rounds(context, self.base.question(part, context.vocabulary, context.seed), probe)
+    async def choose(self, item: ExplainerInput, context: ExplainContext, question: LabelPrompt, windows: list[HeldOut]) -> Explanation:
+        probe, chosen_on = windows
+        results, trials = await self._rounds(context, question, probe)
         choices = await try_all(results, chosen_on, context)
         rounds = [_round_facts(result, trials, choices) for result in results]
         facts: dict[str, Any] = {"rounds": rounds, "tried_on": probe.identities(), "chosen_on": chosen_on.identities()}
         if not choices:
             return failed(self, item, context, str(results[0].failure), results, **facts)
-        best = best_figure(choices)
-        if best is None:
+        winner = best_of(results[::-1], choices)
+        if winner is None:
             return failed(self, item, context, f"The judge could not choose among the rounds: {why_undecided(choices)}", results, **facts)
-        winner = next(result for result in reversed(results) if result.label is not None and choices[result.label].balanced_accuracy == best)
         return explained(self, item, context, winner, results, **facts)
+
+    def unchosen(self) -> dict[str, Any]:
+        return {"rounds": [], "reason": TOO_FEW}
 
     async def _rounds(self, context: ExplainContext, first: LabelPrompt, probe: HeldOut) -> tuple[list[LabelResult], dict[str, Trial]]:
         """Return all results in order, and the trials of their labels."""

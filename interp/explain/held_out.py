@@ -5,7 +5,7 @@ random labels looks good). Its score is measured by scorers on the test split, l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,15 +97,12 @@ async def try_all(results: Sequence[LabelResult], windows: HeldOut, context: Exp
     return {trial.label: trial for trial in await gather_all(try_label(judge, label, windows, context) for label in labels)}
 
 
-def best_figure(trials: dict[str, Trial]) -> float | None:
-    """Return the best balanced accuracy; None where no trial has one."""
-    return max((trial.balanced_accuracy for trial in trials.values() if trial.balanced_accuracy is not None), default=None)
+def best_of(results: Sequence[LabelResult], trials: dict[str, Trial]) -> LabelResult | None:
+    """Return the result with the best balanced accuracy, the first of equal ones, or None."""
+    figures = {label: trial.balanced_accuracy for label, trial in trials.items() if trial.balanced_accuracy is not None}
+    tried = [(figures[result.label], result) for result in results if result.label in figures]
+    return max(tried, key=lambda pair: pair[0])[1] if tried else None
 
 
 def why_undecided(trials: dict[str, Trial]) -> str:
     return next((trial.failure for trial in trials.values() if trial.failure), "it answered one sort of window alone")
-
-
-def restricted(item: ExplainerInput, part: NDArray[np.bool_]) -> ExplainerInput:
-    """Return the input with a part (mask [N]) of its contexts."""
-    return replace(item, contexts=item.contexts.select(part))
