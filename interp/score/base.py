@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.llm.base import Ability, Model
+from interp.score.executable_judge import ExecutableJudge
 from interp.stats.intervals import Bounds
 
 LEVEL = 0.95
@@ -62,17 +62,23 @@ class ScorerInput:
         return cls(evidence.feature, contexts, evidence.statistics, explanation, tuple(nulls), baseline, tuple(distractors), pool)
 
 
-class Scorer(Protocol):
+class Scorer:
     """A scorer with the executable judge, without store, clock or global state."""
 
     name: str
     version: int
     metric: str
-    spec: ScorerSpec
 
-    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:
-        """Return one score per input, in the same order."""
-        ...
+    def __init__(self, spec: ScorerSpec, judge: ExecutableJudge | None = None) -> None:
+        self.spec = spec
+        self.judge = judge or ExecutableJudge()
+
+    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
+        """Return one score per input, in the same order, without use of `seed`."""
+        return [self.score_one(item, vocabulary) for item in items]
+
+    def score_one(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

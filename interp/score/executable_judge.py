@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,6 @@ class ExecutableJudge:
     """A judge that runs rules; items of an explanation without a rule fail."""
 
     name = "executable"
-
-    def __init__(self) -> None:
-        self.provenance: dict[str, Any] = {"judge": self.name}
 
     def detect(self, explanations: Sequence[Explanation], contexts: Contexts, vocabulary: Vocabulary) -> Verdicts:
         """Return whether the explained feature fires somewhere in each window, bool [E, N]."""

@@ -1,7 +1,5 @@
 """List the scorers by name; `Scorer` and `LlmScorer` say what a new one needs."""
 
-from collections.abc import Callable
-
 from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.score.base import LlmScorer, Scorer
@@ -15,9 +13,9 @@ from interp.score.scorers.selection import Selection
 from interp.score.scorers.simulation import JudgedSimulation, Simulation
 from interp.score.scorers.surprisal import Surprisal
 
-SCORERS: dict[str, Callable[[ScorerSpec, ExecutableJudge], Scorer]] = {Detection.name: Detection, Simulation.name: Simulation}
+SCORERS: dict[str, type[Scorer]] = {Detection.name: Detection, Simulation.name: Simulation}
 
-JUDGED: dict[str, Callable[[ScorerSpec], LlmScorer]] = {
+JUDGED: dict[str, type[LlmScorer]] = {
     scorer.name: scorer for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, JudgedSimulation, Selection, Embedding, Surprisal)
 }
 
@@ -70,7 +68,7 @@ def get(spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
             cure='Set stop to "fixed".',
             name=name,
         )
-    return SCORERS[name](spec, judge if judge is not None else ExecutableJudge())
+    return SCORERS[name](spec, judge)
 
 
 def judged(spec: ScorerSpec) -> LlmScorer:

@@ -1,13 +1,9 @@
 """Score detection: which windows fire? (Paulo et al., arXiv 2410.13928, section 4.1.)"""
 
-from collections.abc import Sequence
-
 from interp.domain.score import Score
-from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.llm.prompt_text import plain_after_left
-from interp.score.base import LEVEL, ScoreContext, ScorerInput
-from interp.score.executable_judge import ExecutableJudge
+from interp.score.base import LEVEL, ScoreContext, Scorer, ScorerInput
 from interp.score.items.pool import label_figures
 from interp.score.items.sampling import sample
 from interp.score.items.test_set import TestSet
@@ -16,7 +12,7 @@ from interp.score.scorers.binary import JudgedBinary
 from interp.score.scorers.binary_metrics import BalancedAccuracy, metrics_of, why_undefined
 
 
-class Detection:
+class Detection(Scorer):
     """Detection with the executable judge.
 
     `value` is balanced accuracy on firing (uniform, weighted) and silent (inactive, near-miss) windows.
@@ -26,15 +22,7 @@ class Detection:
     version = 7
     metric = "balanced_accuracy"
 
-    def __init__(self, spec: ScorerSpec, judge: ExecutableJudge) -> None:
-        self.spec = spec
-        self.judge = judge
-
-    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
-        """Return one score per input, in order, without use of `seed`."""
-        return [self._score(item, vocabulary) for item in items]
-
-    def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
+    def score_one(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
         test_set = TestSet.of(item.contexts, item.statistics)
         verdicts = self.judge.detect((item.explanation, *item.nulls), test_set.contexts, vocabulary)
         metrics = metrics_of(test_set, verdicts)
@@ -49,7 +37,7 @@ class Detection:
             metrics=metrics,
             items=items_of(test_set, verdicts),
             provenance={
-                **self.judge.provenance,
+                "judge": self.judge.name,
                 "scorer_version": self.version,
                 "nulls_asked": self.spec.nulls,
                 "pool": 0 if item.pool is None else len(item.pool),

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.score import ControlResult, Score
-from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.judge.prompt_packing import prompts_of
 from interp.judge.recorder import RecordingModel
@@ -14,9 +13,8 @@ from interp.judge.token_levels import HIGHEST, Tokens, simulate, template_of, to
 from interp.judge.verdicts import AnswerStatus, Verdict, Verdicts
 from interp.llm.base import Ability, Model
 from interp.llm.gather import gather_all
-from interp.score.base import LlmScorer, ScoreContext, ScorerInput
+from interp.score.base import LlmScorer, ScoreContext, Scorer, ScorerInput
 from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, share_of_both, tested_of
-from interp.score.executable_judge import ExecutableJudge
 from interp.score.items.sampling import counts_of, sample, seed_of
 from interp.score.items.test_set import Rows, TestSet
 from interp.score.measure import score_of
@@ -29,7 +27,7 @@ from interp.stats.agreement import pearson
 FIRES = 0.5
 
 
-class Simulation:
+class Simulation(Scorer):
     """Simulation with the executable judge.
 
     `value` is Pearson's r of predicted and real activations over all tokens of the scored windows.
@@ -39,15 +37,7 @@ class Simulation:
     version = 5
     metric = "pearson"
 
-    def __init__(self, spec: ScorerSpec, judge: ExecutableJudge) -> None:
-        self.spec = spec
-        self.judge = judge
-
-    def score(self, items: Sequence[ScorerInput], vocabulary: Vocabulary, seed: int) -> list[Score]:  # noqa: ARG002
-        """Return one score per input, in order, without use of `seed`."""
-        return [self._score(item, vocabulary) for item in items]
-
-    def _score(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
+    def score_one(self, item: ScorerInput, vocabulary: Vocabulary) -> Score:
         everything = TestSet.of(item.contexts)
         test_set = everything.select(everything.scored)
         verdicts = self.judge.simulate((item.explanation, *item.nulls), test_set.contexts, vocabulary)
@@ -59,7 +49,7 @@ class Simulation:
             reason=verdicts.reason,
             metrics=metrics_of(measure),
             items=token_items(measure),
-            provenance={**self.judge.provenance, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
+            provenance={"judge": self.judge.name, "scorer_version": self.version, "nulls_asked": self.spec.nulls},
         )
 
 
