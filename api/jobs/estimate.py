@@ -15,7 +15,7 @@ from interp.domain.job_warnings import JobWarning, merged
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import ROLES, BudgetSpec, ExplainerSpec, JobSpec, ModelsSpec, ScorerSpec
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.call_store import Tag
 from interp.llm.estimate import DryModel, Estimate, EstimateLine
@@ -122,9 +122,10 @@ async def _run(spec: JobSpec, sample: Sample, tally: EstimateTally) -> None:
 
 
 async def _explain(spec: JobSpec, explainer: ExplainerSpec, sample: Sample, tally: EstimateTally) -> list[Explanation]:
-    if explainers.is_free(explainer.name):
+    asking = explainers.get(explainer)
+    if not isinstance(asking, LlmExplainer):
         return [Explanation(item.feature, explainer.name, f"{PLACEHOLDER} {item.feature}") for item in sample.features]
-    asking, model = explainers.asking(explainer), _models(spec, tally, Stage.EXPLAIN, explainer.name)
+    model = _models(spec, tally, Stage.EXPLAIN, explainer.name)
     context = ExplainContext(sample.vocabulary, spec.seed, model["explainer"], model.get("judge", model["explainer"]), model.get("embedding"))
     return [await asking.explain(ExplainerInput.of(item, sample.vocabulary), context) for item in sample.features]
 

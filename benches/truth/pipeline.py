@@ -63,7 +63,7 @@ def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[
 
 
 async def _explained(world: World, features: Sequence[int], reader: ScriptedReader, faults: float) -> list[Explanation]:
-    explainer = explainers.asking(ExplainerSpec(name="contexts"))
+    explainer = explainers.get(ExplainerSpec(name="contexts"))
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Settings(llm_base_url=server.base_url, llm_max_concurrent_calls=8))
         model = client.model(ModelSpec(model="scripted"), MemoryCallStore(), Tag("job", "chunk", "explain", None, "contexts"))

@@ -65,13 +65,15 @@ class ExplainContext:
     embedder: Model | None = None
 
 
-class LlmExplainer(Protocol):
+class LlmExplainer:
     """An explainer that calls language models, and has no other side effect."""
 
     name: str
-    version: int
-    spec: ExplainerSpec
+    version = 2
+
+    def __init__(self, spec: ExplainerSpec) -> None:
+        self.spec = spec
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
         """Return the explanation, or a failure for a failed call. Raises JobPausedError."""
-        ...
+        raise NotImplementedError

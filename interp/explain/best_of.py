@@ -9,7 +9,7 @@ import numpy as np
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.explain.context_selection import parts
 from interp.explain.formatting import counted, fence_all, strong_window
 from interp.explain.held_out import HeldOut, Trial, best_of, held_out, try_all, try_label, why_undecided
@@ -27,18 +27,16 @@ COUNTEREXAMPLES = 6  # of either kind, at most
 NONE = "(none)"
 
 
-class Choosing:
+class Choosing(LlmExplainer):
     """Base of explainers that write several labels, and choose one on held-out explain documents.
 
     Where a feature fires in too few documents to hold any out, the base explainer's label is taken.
     """
 
-    name: str
-    version = 2
     shares: tuple[int, ...]  # of the documents shown, and of those held out
 
     def __init__(self, spec: ExplainerSpec, base: OneCall) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self.base = base
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:

@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
-from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.explain.context_selection import Rows, firing, generator
 from interp.explain.formatting import MARKED, counted, excerpt, fence_all
 from interp.explain.grouping import SAME_WORDS, groups, lexical, unit
@@ -22,14 +21,10 @@ PER_GROUP = 15  # contexts of a group in its prompt, at most
 SHORTEST_LIMIT = 80  # characters that each of many labels may have
 
 
-class Clusters:
+class Clusters(LlmExplainer):
     """Labels of groups, one call each, joined with shares: `A (62%); B (38%)`."""
 
     name = "clusters"
-    version = 2
-
-    def __init__(self, spec: ExplainerSpec) -> None:
-        self.spec = spec
 
     async def explain(self, item: ExplainerInput, context: ExplainContext) -> Explanation:
         if (why := item.obstacle()) is not None:

@@ -9,7 +9,7 @@ from interp.domain.evidence import Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
-from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.explain.context_selection import firing, generator, silent, spread, weighted
 from interp.explain.formatting import activations, counted, excerpt, fence_all, level_list, level_window, levels, strong_window, token_at, token_list
 from interp.explain.label_call import LabelPrompt, ask, explained, failed, prompt_of
@@ -18,15 +18,13 @@ from interp.llm.prompt_text import CLOSE, OPEN, escaped, left_text, pieces, plai
 NONE_KNOWN = "(none is known)"
 
 
-class OneCall:
+class OneCall(LlmExplainer):
     """Base of explainers with one prompt."""
 
-    name: str
-    version = 2
     default_count: int  # contexts, or tokens, that the prompt shows by default
 
     def __init__(self, spec: ExplainerSpec) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self.count = spec.contexts or self.default_count
 
     def obstacle(self, item: ExplainerInput) -> str | None:

@@ -28,20 +28,8 @@ MANY_CALLS: dict[str, Callable[[ExplainerSpec], LlmExplainer]] = {
 
 def get(spec: ExplainerSpec) -> Explainer | LlmExplainer:
     """Return an explainer. Raises InputError on an unknown name or base."""
-    return free(spec) if is_free(spec.name) else asking(spec)
-
-
-def free(spec: ExplainerSpec) -> Explainer:
-    """Return an explainer without a language model. Raises InputError."""
-    if not is_free(spec.name):
-        raise InputError(f"The explainer {spec.name!r} asks a language model.", name=spec.name)
-    return FREE[spec.name]()
-
-
-def asking(spec: ExplainerSpec) -> LlmExplainer:
-    """Return an explainer with a language model. Raises InputError."""
     if is_free(spec.name):
-        raise InputError(f"The explainer {spec.name!r} asks no language model.", name=spec.name)
+        return FREE[spec.name]()
     return ONE_CALL[spec.name](spec) if spec.name in ONE_CALL else MANY_CALLS[spec.name](spec)
 
 

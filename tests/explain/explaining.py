@@ -65,7 +65,7 @@ def explain_context(model, judge=None, embedder=None, vocabulary: Vocabulary | N
 
 def explain(name: str, found: FeatureEvidence, model, judge=None, embedder=None, seed: int = 0, vocabulary=None, **options) -> Explanation:
     """One explanation of evidence that may hold both splits, as a worker would have it made."""
-    explainer = registry.asking(ExplainerSpec(name=name, **options))
+    explainer = registry.get(ExplainerSpec(name=name, **options))
     item = ExplainerInput.of(found, vocabulary or text().vocabulary)
     return asyncio.run(explainer.explain(item, explain_context(model, judge, embedder, vocabulary, seed)))
 

@@ -49,7 +49,7 @@ class Wire:
         return asyncio.run(inside())
 
     def explain(self, name: str, found: FeatureEvidence, vocabulary: Vocabulary, seed: int = 0, **options: Any) -> Explanation:
-        explainer = registry.asking(ExplainerSpec(name=name, **options))
+        explainer = registry.get(ExplainerSpec(name=name, **options))
 
         async def work(model: ClientModel) -> Explanation:
             context = ExplainContext(vocabulary, seed, model, model, model if options.get("clusters") else None)

@@ -34,7 +34,7 @@ def test_a_window_comes_after_its_left_context_and_a_sign():
 @pytest.mark.parametrize("name", ["contexts", "contrastive"])
 def test_explainers_show_it_without_marks(name):
     found, vocabulary = with_left()
-    question = registry.asking(ExplainerSpec(name=name)).question(ExplainerInput.of(found, vocabulary), vocabulary, 0)
+    question = registry.get(ExplainerSpec(name=name)).question(ExplainerInput.of(found, vocabulary), vocabulary, 0)
     shown = [part.text for part in parse_fenced(question.prompt.messages[-1].content) if part.kind == "context"]
     assert shown
     for each in shown:

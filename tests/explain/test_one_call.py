@@ -23,7 +23,7 @@ ONE_CALL = tuple(registry.ONE_CALL)
 
 def question(name, found=None, seed=0, vocabulary=None, **options):
     item = ExplainerInput.of(found or selves(), vocabulary or text().vocabulary)
-    return registry.asking(ExplainerSpec(name=name, **options)).question(item, vocabulary or text().vocabulary, seed)
+    return registry.get(ExplainerSpec(name=name, **options)).question(item, vocabulary or text().vocabulary, seed)
 
 
 def fenced(asked, kind="context"):

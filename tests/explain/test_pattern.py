@@ -40,7 +40,7 @@ PLANTED = {
 
 
 def _explain(found) -> Explanation:
-    return registry.free(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
+    return registry.get(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
 
 
 def _share_right(explanation: Explanation, found) -> float:
@@ -167,7 +167,7 @@ def test_what_is_no_rule_is_refused(content):
 
 def test_unknown_explainers_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="pattern"):
-        registry.free(ExplainerSpec(name="patern"))
+        registry.get(ExplainerSpec(name="patern"))
 
 
 def test_a_new_explainer_takes_ten_lines(monkeypatch):
@@ -182,7 +182,7 @@ def test_a_new_explainer_takes_ten_lines(monkeypatch):
 
     monkeypatch.setitem(registry.FREE, Loudest.name, Loudest)
     item = ExplainerInput.of(evidence(where(lambda t: t.strip() == "self")), text().vocabulary)
-    assert registry.free(ExplainerSpec(name="loudest")).explain([item], text().vocabulary, 0)[0].text.strip() == "self"
+    assert registry.get(ExplainerSpec(name="loudest")).explain([item], text().vocabulary, 0)[0].text.strip() == "self"
 
 
 def test_no_rule_asks_for_the_next_token():

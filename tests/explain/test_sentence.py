@@ -131,7 +131,7 @@ def _visible(piece: str) -> str:
 
 def _explained(wanted: set[str]) -> tuple[str, Rule]:
     found = evidence(where(lambda piece: piece in wanted))
-    explanation = registry.free(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
+    explanation = registry.get(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0]
     return explanation.text, Rule.from_json(explanation.rule)
 
 
@@ -167,7 +167,7 @@ def test_a_tail_is_counted_or_dropped_and_never_named():
 
 def test_indentation_is_said_as_columns_and_not_as_a_list_of_tokens():
     found = evidence(where(lambda piece: "\n" in piece and len(piece.rpartition("\n")[2]) >= 8))
-    label = registry.free(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0].text
+    label = registry.get(ExplainerSpec(name="pattern")).explain([ExplainerInput.of(found, text().vocabulary)], text().vocabulary, 0)[0].text
     assert label == "line breaks indented by 8 or more columns"
 
 

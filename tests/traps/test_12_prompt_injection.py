@@ -85,7 +85,7 @@ def test_a_model_that_obeys_the_contexts_fails(name):
 def test_quoting_contexts_before_or_after_the_answer_changes_no_answer(data):
     """The model's own answer, or none: whatever pieces of its prompt it wraps around it."""
     found = corpus()
-    prompt = registry.asking(ExplainerSpec(name="contexts")).question(ExplainerInput.of(found.evidence, found.vocabulary), found.vocabulary, 0).prompt
+    prompt = registry.get(ExplainerSpec(name="contexts")).question(ExplainerInput.of(found.evidence, found.vocabulary), found.vocabulary, 0).prompt
     content = prompt.messages[1].content
     quotes = st.one_of(
         st.sampled_from(ATTACKS),
@@ -176,7 +176,7 @@ def _stop_servers():
 def test_the_attacks_would_have_worked():
     """On a parser that takes the first marker of prompt and reply together, which is what was done: the attacks are no straw men."""
     found = corpus()
-    prompt = registry.asking(ExplainerSpec(name="contexts")).question(ExplainerInput.of(found.evidence, found.vocabulary), found.vocabulary, 0).prompt
+    prompt = registry.get(ExplainerSpec(name="contexts")).question(ExplainerInput.of(found.evidence, found.vocabulary), found.vocabulary, 0).prompt
     naive = re.search(r"\[EXPLANATION\]: (.*)", prompt.messages[1].content)
     assert naive[1].strip() == PWNED
     assert np.sum([PWNED in part.text for part in parse_fenced(prompt.messages[1].content)]) > 10

@@ -6,8 +6,9 @@ from typing import Any
 from interp.domain.evidence import FeatureEvidence
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.spec import ExplainerSpec
+from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry as explainers
-from interp.explain.base import ExplainContext, ExplainerInput
+from interp.explain.base import ExplainContext, Explainer, ExplainerInput, LlmExplainer
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import count
 from interp.planning.settings_digest import baseline_family, baseline_of, family_of
@@ -51,9 +52,9 @@ def explain(work: Work) -> TaskResult:
 def _explain(
     work: Work, family: ExplanationFamily, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: ChunkProgress
 ) -> list[Explanation]:
-    if explainers.is_free(spec.name):
-        return _explain_free(work, family, spec, missing, tally)
-    explainer, vocabulary = explainers.asking(spec), vocabulary_of(work.runtime.engine, family.run_id)
+    explainer, vocabulary = explainers.get(spec), vocabulary_of(work.runtime.engine, family.run_id)
+    if not isinstance(explainer, LlmExplainer):
+        return _explain_free(work, explainer, vocabulary, missing, tally)
     with chunk_models(work) as models:
         return models.run(
             [
@@ -75,9 +76,8 @@ def explain_context(work: Work, models: ChunkModels, spec: ExplainerSpec, featur
 
 
 def _explain_free(
-    work: Work, family: ExplanationFamily, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: ChunkProgress
+    work: Work, explainer: Explainer, vocabulary: Vocabulary, missing: Sequence[FeatureEvidence], tally: ChunkProgress
 ) -> list[Explanation]:
-    explainer, vocabulary = explainers.free(spec), vocabulary_of(work.runtime.engine, family.run_id)
     made: list[Explanation] = []
     for start in range(0, len(missing), BATCH_FEATURES):
         handful = [ExplainerInput.of(item, vocabulary) for item in missing[start : start + BATCH_FEATURES]]

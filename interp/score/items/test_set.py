@@ -1,6 +1,6 @@
 """Define the test set of a feature: distinct windows with the right answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,17 +90,13 @@ class TestSet:
     def select(self, rows: Rows | Mask) -> "TestSet":
         """Return the questions of these rows or mask [N], with documents renumbered."""
         chosen = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return TestSet(
+        return replace(
+            self,
             contexts=self.contexts.select(chosen),
             kinds=[self.kinds[row] for row in chosen],
             groups={name: mask[chosen] for name, mask in self.groups.items()},
-            truth=self.truth[chosen],
-            positive=self.positive[chosen],
-            negative=self.negative[chosen],
             clusters=_numbered(self.clusters[chosen]),
-            strengths=self.strengths[chosen],
-            rate=self.rate,
-            ceiling=self.ceiling,
+            **{name: getattr(self, name)[chosen] for name in ("truth", "positive", "negative", "strengths")},
         )
 
     def deciles(self, among: Mask) -> list[Rows]:
