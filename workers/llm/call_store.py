@@ -1,15 +1,16 @@
 """Write calls to the database: one writer per process, one store per chunk.
 
-A transaction costs about a millisecond whatever it holds, and each call needs two before it is sent (for a stored answer, and for budget). So the
-requests of many calls are gathered for a moment and share one transaction.
+A transaction costs milliseconds whatever it holds, and each call needs two before it is sent (for a stored answer, and for budget). So the requests
+of many calls are gathered for a moment and share one transaction; their callers hear of it together, in one step of the event loop.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +25,8 @@ from workers.llm.event_loop import one_per_process
 
 log = logging.getLogger(__name__)
 
-# Requests are gathered this long before a round; meanwhile more come in while the last round is written.
-GATHER_SECONDS = 0.002
+# Requests are gathered this long before a round: a call waits for it before it counts as in flight, a model's reply takes far longer.
+GATHER_SECONDS = 0.01
 # The longest delay of writes that no caller awaits: a killed worker may have to repeat these calls and those in flight.
 WRITE_SECONDS = 0.05
 # The pause after an error of the database.
@@ -43,16 +44,20 @@ class BudgetRequest:
 
     account: Account
     amount: Amount
-    future: Future[None]
+    future: asyncio.Future[None]
+
+
+# What a caller waits for, and its result or error.
+Outcome = tuple[asyncio.Future[Any], Any]
 
 
 @dataclass(slots=True)
 class WriteQueue:
     """Requests since the last round; `settled` has reserved and spent sums per account."""
 
-    lookups: list[tuple[str, Future[StoredReply | None]]] = field(default_factory=list)
+    lookups: list[tuple[str, asyncio.Future[StoredReply | None]]] = field(default_factory=list)
     requests: list[BudgetRequest] = field(default_factory=list)
-    actions: list[tuple[Callable[[Session], Any], Future[Any]]] = field(default_factory=list)
+    actions: list[tuple[Callable[[Session], Any], asyncio.Future[Any]]] = field(default_factory=list)
     flushes: list[Future[None]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     settled: dict[Account, tuple[Sums, Sums]] = field(default_factory=dict)
@@ -72,8 +77,8 @@ class WriteQueue:
         return not (self.is_urgent or self.calls or self.settled)
 
     @property
-    def futures(self) -> list[Future[Any]]:
-        return [future for _, future in (*self.lookups, *self.actions)] + [request.future for request in self.requests] + self.flushes
+    def futures(self) -> list[asyncio.Future[Any]]:
+        return [future for _, future in (*self.lookups, *self.actions)] + [request.future for request in self.requests]
 
     def settle(self, account: Account, reserved: Sums, spent: Sums) -> None:
         before = self.settled.get(account, (NOTHING, NOTHING))
@@ -92,15 +97,15 @@ class CallWriter:
         self._waiting: list[BudgetRequest] = []
         threading.Thread(target=self._run, name="call-writer", daemon=True).start()
 
-    def recall(self, key: str) -> Future[StoredReply | None]:
-        """Return the future stored answer to a question; None without one."""
-        future: Future[StoredReply | None] = Future()
+    async def recall(self, key: str) -> StoredReply | None:
+        """Return the stored answer to a question; None without one."""
+        future: asyncio.Future[StoredReply | None] = asyncio.get_running_loop().create_future()
         self._put(lambda queue: queue.lookups.append((key, future)))
-        return future
+        return await future
 
-    def reserve(self, account: Account, amount: Amount) -> Future[None]:
+    def reserve(self, account: Account, amount: Amount) -> asyncio.Future[None]:
         """Reserve budget; the future raises BudgetReachedError or LeaseLostError; cancelling it returns any grant."""
-        future: Future[None] = Future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(lambda queue: queue.requests.append(BudgetRequest(account, amount, future)))
         return future
 
@@ -108,11 +113,11 @@ class CallWriter:
         """Record the spent part of a reserved amount."""
         self._put(lambda queue: queue.settle(account, sums_of(reserved), sums_of(spent)))
 
-    def act(self, action: Callable[[Session], Any]) -> Future[Any]:
-        """Return the future result of an action, once its transaction is committed."""
-        future: Future[Any] = Future()
+    async def act(self, action: Callable[[Session], Any]) -> Any:
+        """Return the result of an action, once its transaction is committed."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._put(lambda queue: queue.actions.append((action, future)))
-        return future
+        return await future
 
     def record(self, call: Call) -> None:
         """Write a call, and its answer to the cache, soon."""
@@ -141,8 +146,9 @@ class CallWriter:
             except BaseException as error:  # every waiting caller must get it, and the next round may succeed
                 log.warning("calls cannot be written, trying again: %s", error)
                 self._put_back(queue)
-                for future in queue.futures:
-                    _resolve(future, error)
+                _deliver([(future, error) for future in queue.futures])
+                for flush in queue.flushes:
+                    flush.set_exception(error)
                 time.sleep(RETRY_SECONDS)
 
     def _gather(self) -> WriteQueue:
@@ -167,8 +173,7 @@ class CallWriter:
         for call in queue.calls:  # answered, and not written yet
             if call.status == "answered" and call.raw is not None:
                 found.setdefault(call.key, StoredReply(call.key, call.raw, call.usage, call.cost_usd))
-        for key, future in queue.lookups:
-            _resolve(future, found.get(key))
+        _deliver([(future, found.get(key)) for key, future in queue.lookups])
         queue.lookups = []
 
     def _write(self, queue: WriteQueue) -> None:
@@ -179,21 +184,19 @@ class CallWriter:
         packed = [calls.pack_call(call) for call in queue.calls] if is_due else []
         with transaction(self._engine) as session:
             # Jobs' rows before budgets' rows: the order in which every transaction locks them.
-            results = [(future, action(session)) for action, future in queue.actions]
+            outcomes: list[Outcome] = [(future, action(session)) for action, future in queue.actions]
             calls.save(session, packed)
-            for account, (reserved, spent) in sorted(queue.settled.items()):
-                budgets.settle(session, *account, reserved, spent)
-            outcomes, self._waiting = _reserve(session, queue.requests)
+            refused, granted, self._waiting = _settle_and_reserve(session, queue.settled, queue.requests)
         queue.settled = {}
         if is_due:
             queue.calls, self._written_at = [], time.monotonic()
-        for future, result in results:
-            _resolve(future, result)
-        for request, error in outcomes:
-            if not _resolve(request.future, error) and error is None:
-                self.settle(request.account, request.amount, Amount(0, 0, 0.0))
+        _deliver(outcomes + refused)
+        _deliver([(request.future, None) for request in granted], lambda place: self._return(granted[place]))
         for flush in queue.flushes:
             flush.set_result(None)
+
+    def _return(self, request: BudgetRequest) -> None:
+        self.settle(request.account, request.amount, Amount(0, 0, 0.0))
 
     def _put_back(self, queue: WriteQueue) -> None:
         """Return the writes that no caller awaits to a later round."""
@@ -253,7 +256,7 @@ class DatabaseCallStore:
 
     async def recall(self, key: str) -> StoredReply | None:
         self.check()
-        return await asyncio.wrap_future(self._writer.recall(key))
+        return await self._writer.recall(key)
 
     async def reserve(self, amount: Amount) -> Amount:
         self.check()
@@ -264,26 +267,18 @@ class DatabaseCallStore:
                 "The job has a cap in USD, and the price of its model is not known.",
                 cure="Give the model a `price`, or resume the job with a cap in calls or tokens instead.",
             )
-        await self._reserve(self._account, amount)
-        return amount
-
-    async def _reserve(self, account: Account, amount: Amount) -> None:
-        def give_back(granted: Future[None]) -> None:
-            if granted.exception() is None:
-                self._writer.settle(account, amount, Amount(0, 0, 0.0))
-
-        future = self._writer.reserve(account, amount)
-        waiting = asyncio.wrap_future(future)
+        waiting = self._writer.reserve(self._account, amount)
         self._reserving.add(waiting)
         try:
             await waiting
         except asyncio.CancelledError:
-            if not future.cancel():
-                future.add_done_callback(give_back)
+            if not waiting.cancelled() and waiting.exception() is None:
+                self.settle(amount, Amount(0, 0, 0.0))  # granted just as the caller left
             self.check()
             raise
         finally:
             self._reserving.discard(waiting)
+        return amount
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
         if self._account is not None:
@@ -293,17 +288,14 @@ class DatabaseCallStore:
         self._writer.record(call)
 
     async def pending_batches(self, base_url: str, model: str) -> Sequence[PendingBatch]:
-        found: list[PendingBatch] = await self._acted(lambda session: batches.pending(session, self._lease.chunk_id, base_url, model))
+        found: list[PendingBatch] = await self._writer.act(lambda session: batches.pending(session, self._lease.chunk_id, base_url, model))
         return found
 
     async def batch_submitted(self, batch: PendingBatch) -> None:
-        await self._acted(lambda session: batches.submitted(session, self._lease.job_id, self._lease.chunk_id, batch))
+        await self._writer.act(lambda session: batches.submitted(session, self._lease.job_id, self._lease.chunk_id, batch))
 
     async def batch_ended(self, batch_id: str) -> None:
-        await self._acted(lambda session: batches.ended(session, self._lease.job_id, batch_id))
-
-    async def _acted(self, action: Callable[[Session], Any]) -> Any:
-        return await asyncio.wrap_future(self._writer.act(action))
+        await self._writer.act(lambda session: batches.ended(session, self._lease.job_id, batch_id))
 
     def check(self) -> None:
         if self._is_stopped:
@@ -312,35 +304,50 @@ class DatabaseCallStore:
             raise WorkInterruptedError("another worker may hold the chunk's lease by now")
 
 
-def _resolve(future: Future[Any], outcome: Any) -> bool:
-    """Give a future its result or error; False where no caller waits."""
-    if future.done() or not future.set_running_or_notify_cancel():
-        return False
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-    return True
+def _deliver(outcomes: Sequence[Outcome], unclaimed: Callable[[int], None] | None = None) -> None:
+    """Give futures their results or errors, in one step per event loop.
+
+    `unclaimed` gets the place of each whose caller was cancelled before.
+    """
+    by_loop: dict[asyncio.AbstractEventLoop, list[int]] = {}
+    for place, (future, _) in enumerate(outcomes):
+        by_loop.setdefault(future.get_loop(), []).append(place)
+
+    def resolve(places: Sequence[int]) -> None:
+        for place in places:
+            future, outcome = outcomes[place]
+            if future.done():
+                if unclaimed is not None:
+                    unclaimed(place)
+            elif isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    for loop, places in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(resolve, places)
 
 
-def _reserve(session: Session, requests: Sequence[BudgetRequest]) -> tuple[list[tuple[BudgetRequest, BaseException | None]], list[BudgetRequest]]:
-    """Reserve what fits; return outcomes (None: granted) and requests that must wait."""
-    outcomes: list[tuple[BudgetRequest, BaseException | None]] = []
+def _settle_and_reserve(
+    session: Session, settled: Mapping[Account, tuple[Sums, Sums]], requests: Sequence[BudgetRequest]
+) -> tuple[list[Outcome], list[BudgetRequest], list[BudgetRequest]]:
+    """Settle, then reserve what fits; return refusals, granted requests and requests that must wait."""
+    refused: list[Outcome] = []
+    granted: list[BudgetRequest] = []
     waiting: list[BudgetRequest] = []
-    for account in sorted({request.account for request in requests}):
+    for account in sorted({*settled, *(request.account for request in requests)}):
         of_account = [request for request in requests if request.account == account]
-        try:
-            grant = budgets.reserve(session, *account, [request.amount for request in of_account])
-        except LeaseLostError as error:
-            outcomes += [(request, error) for request in of_account]
-            continue
-        outcomes += [(request, None) for request in of_account[: grant.granted]]
+        grant = budgets.settle_and_reserve(session, *account, *settled.get(account, (NOTHING, NOTHING)), [request.amount for request in of_account])
+        granted += of_account[: grant.granted]
         left = of_account[grant.granted :]
-        if grant.may_wait:
+        if grant.is_lost:
+            refused += [(request.future, LeaseLostError("the lease that reserves is gone")) for request in left]
+        elif grant.may_wait:
             waiting += left
         else:
-            outcomes += [(request, _budget_reached(grant, request.amount)) for request in left]
-    return outcomes, waiting
+            refused += [(request.future, _budget_reached(grant, request.amount)) for request in left]
+    return refused, granted, waiting
 
 
 def _budget_reached(grant: Grant, amount: Amount) -> BudgetReachedError:

@@ -46,11 +46,15 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The number of amounts reserved, from the first on; others wait while `may_wait`."""
+    """The number of amounts reserved, from the first on; others wait while `may_wait`.
+
+    Nothing is reserved by a lease that `is_lost`.
+    """
 
     granted: int
     may_wait: bool
     state: BudgetState
+    is_lost: bool = False
 
 
 def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
@@ -106,39 +110,30 @@ def open_lease(session: Session, lease: Lease) -> BudgetState | None:
     return _state(row)
 
 
-def reserve(session: Session, budget: str, token: str, amounts: Sequence[Amount]) -> Grant:
-    """Reserve as many of the amounts as fit, in order, or raise LeaseLostError.
+def settle_and_reserve(session: Session, budget: str, token: str, returned: Sums, spent: Sums, amounts: Sequence[Amount]) -> Grant:
+    """Settle what a lease had reserved, then reserve as many amounts as fit, in order.
 
-    An amount that does not fit may wait if something is reserved, and it would fit once all of that came back.
+    `returned` was reserved and `spent` of it used. Reservations of a lost lease are among the unsettled: the true amount corrects them, and nothing
+    more is granted. An amount that does not fit may wait if something is reserved, and it would fit once all of that came back.
     """
     row = _lock(session, budget)
-    if session.get(LlmReservationRow, token, populate_existing=True) is None:
-        raise LeaseLostError("the lease that reserves is gone")
-    caps, spent, reserved, unsettled = (_sums(row, kind) for kind in ("cap", *SUMS))
-    used = _add(spent, unsettled)
+    lease = session.get(LlmReservationRow, token, populate_existing=True)
+    _increase(row, "reserved_" if lease else "unsettled_", _negative(returned))
+    _increase(row, "spent_", spent)
+    if lease is None:
+        return Grant(0, False, _state(row), is_lost=True)
+    caps, used, reserved = _sums(row, "cap"), _add(_sums(row, "spent"), _sums(row, "unsettled")), _sums(row, "reserved")
     taken, granted = NOTHING, 0
     for amount in amounts:
         more = _add(taken, sums_of(amount))
         if not _fits(_add(_add(used, reserved), more), caps):
             break
         taken, granted = more, granted + 1
-    if granted:
-        _change(session, budget, {"reserved": taken})
-        _reserve(session, token, taken)
+    _increase(row, "reserved_", taken)
+    _increase(lease, "", _add(taken, _negative(returned)))
     left = amounts[granted:]
     may_wait = bool(left) and any(_add(reserved, taken)) and _fits(_add(used, sums_of(left[0])), caps)
     return Grant(granted, may_wait, _state(row))
-
-
-def settle(session: Session, budget: str, token: str, reserved: Sums, spent: Sums) -> None:
-    """Turn what a lease had reserved into what was spent of it.
-
-    Reservations of a lost lease are among the unsettled; the true amount corrects them.
-    """
-    _lock(session, budget)
-    given_back = _negative(reserved)
-    kind = "reserved" if _reserve(session, token, given_back) else "unsettled"
-    _change(session, budget, {kind: given_back, "spent": spent})
 
 
 def close_lease(session: Session, token: str) -> None:
@@ -146,11 +141,12 @@ def close_lease(session: Session, token: str) -> None:
     budget = session.scalar(select(LlmReservationRow.budget_id).where(LlmReservationRow.lease_token == token))
     if budget is None:
         return
-    _lock(session, budget)
+    row = _lock(session, budget)
     gone = delete(LlmReservationRow).where(LlmReservationRow.lease_token == token)
     left = session.execute(gone.returning(LlmReservationRow.calls, LlmReservationRow.tokens, LlmReservationRow.picodollars)).first()
     if left is not None and any(left):
-        _change(session, budget, {"reserved": _negative(left), "unsettled": left})
+        _increase(row, "reserved_", _negative(left))
+        _increase(row, "unsettled_", (left[0], left[1], left[2]))
 
 
 def orphans(session: Session) -> list[str]:
@@ -169,20 +165,11 @@ def _lock(session: Session, budget: str) -> LlmBudgetRow:
     return session.scalars(statement.execution_options(populate_existing=True)).one()
 
 
-def _change(session: Session, budget: str, changes: dict[str, Any]) -> None:
-    values = {
-        f"{kind}_{unit}": getattr(LlmBudgetRow, f"{kind}_{unit}") + amount
-        for kind, amounts in changes.items()
-        for unit, amount in zip(UNITS, amounts, strict=True)
-    }
-    session.execute(update(LlmBudgetRow).where(LlmBudgetRow.job_id == budget).values(values).execution_options(synchronize_session=False))
-
-
-def _reserve(session: Session, token: str, amounts: Sums) -> bool:
-    """Add to what a lease has reserved; False where the lease is gone."""
-    values = {unit: getattr(LlmReservationRow, unit) + amount for unit, amount in zip(UNITS, amounts, strict=True)}
-    statement = update(LlmReservationRow).where(LlmReservationRow.lease_token == token).values(values).returning(LlmReservationRow.lease_token)
-    return session.execute(statement.execution_options(synchronize_session=False)).first() is not None
+def _increase(row: LlmBudgetRow | LlmReservationRow, prefix: str, amounts: Sums) -> None:
+    """Add to the sums of a row under the budget's lock; written at the end of the transaction."""
+    for unit, amount in zip(UNITS, amounts, strict=True):
+        if amount:
+            setattr(row, prefix + unit, getattr(row, prefix + unit) + amount)
 
 
 def _state(row: LlmBudgetRow) -> BudgetState:
