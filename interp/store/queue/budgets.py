@@ -111,7 +111,7 @@ def open_lease(session: Session, lease: Lease) -> BudgetState | None:
 
 
 def settle_and_reserve(session: Session, budget: str, token: str, returned: Sums, spent: Sums, amounts: Sequence[Amount]) -> Grant:
-    """Settle what a lease had reserved, then reserve as many amounts as fit, in order.
+    """Settle what a lease had reserved, then reserve as many amounts as fit.
 
     `returned` was reserved and `spent` of it used. Reservations of a lost lease are among the unsettled: the true amount corrects them, and nothing
     more is granted. An amount that does not fit may wait if something is reserved, and it would fit once all of that came back.
@@ -166,7 +166,7 @@ def _lock(session: Session, budget: str) -> LlmBudgetRow:
 
 
 def _increase(row: LlmBudgetRow | LlmReservationRow, prefix: str, amounts: Sums) -> None:
-    """Add to the sums of a row under the budget's lock; written at the end of the transaction."""
+    """Add to the sums of a row, under the budget's lock."""
     for unit, amount in zip(UNITS, amounts, strict=True):
         if amount:
             setattr(row, prefix + unit, getattr(row, prefix + unit) + amount)
