@@ -16,7 +16,7 @@ class DictionaryAnswer(ResponseModel):
     digest: str
     subject: str
     subject_digest: str
-    hook_point: str
+    hook_point: str = Field(description="What the dictionary reads; several hook points are joined by `+`.")
     architecture: str
     d_in: int
     n_features: int

@@ -94,7 +94,7 @@ class FeatureAnswer(FeatureSummary):
 
     dictionary: str
     subject: str
-    hook_point: str
+    hook_point: str = Field(description="What the dictionary reads; several hook points are joined by `+`.")
     evidence: EvidenceAnswer
     statistics: StatisticsAnswer
     histogram: HistogramAnswer

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from interp.collect.feature_counts import SUM_SCALE
 from interp.collect.layout import Layout, layout_of
@@ -15,8 +16,10 @@ from interp.collect.partial import Partial
 from interp.collect.reservoir import EMPTY, ORDINAL_MASK
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
+from interp.domain.errors import WidthMismatchError
 from interp.domain.evidence import ContextKind, Contexts, FeatureEvidence, Neighbour, Split, Statistics, TokenEffect
 from interp.domain.spec import CollectionSpec
+from interp.subject import hooks
 from interp.subject.base import Subject
 
 FEATURES_AT_ONCE = 256
@@ -90,11 +93,36 @@ def _statistics(partial: Partial, row: int) -> Statistics:
 def _effects(
     partial: Partial, subject: Subject, dictionary: Dictionary, spec: CollectionSpec
 ) -> Iterator[tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]]:
-    outputs = subject.output_directions().to(torch.float32)
     features = torch.tensor(partial.features)  # a copy, since arrays read from a file are not writable
-    for blocks in output_effects(dictionary.W_dec[features].to(outputs.device), outputs, spec.output_tokens):
+    for blocks in output_effects(_writes(subject, dictionary, features), spec.output_tokens):
         for promoted, up, suppressed, down in zip(*(block.tolist() for block in blocks), strict=True):
             yield tuple(map(TokenEffect, promoted, up)), tuple(map(TokenEffect, suppressed, down))
+
+
+def _writes(subject: Subject, dictionary: Dictionary, features: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return what features int64 [S] write, per matrix that it goes through: directions [S, D] and the matrix's effects on logits float32 [D, V].
+
+    What is added to the residual stream counts at every hook point. The stream itself holds all that was added, so of several hook points of it the
+    last counts. Raises WidthMismatchError.
+    """
+    points, directions = dictionary.output_points, dictionary.W_dec[features]
+    last = [point for point in points if not hooks.is_added(point)][-1:]
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    start = 0
+    for point in points:
+        matrix = hooks.output_matrix(point)
+        before, outputs = found.get(matrix) or (None, subject.output_directions(point).to(torch.float32))
+        own = directions[:, start : start + len(outputs)].to(outputs.device)
+        start += len(outputs)
+        if before is None:
+            before = torch.zeros_like(own)
+        found[matrix] = (before + own if hooks.is_added(point) or point in last else before), outputs
+    if start != directions.shape[1]:
+        raise WidthMismatchError(
+            f"{dictionary.name} writes {directions.shape[1]} numbers a token, {subject.name} takes {start} at {'+'.join(points)}.",
+            cure="Check that the dictionary was trained on this subject, at these hook points.",
+        )
+    return list(found.values())
 
 
 def _neighbours(partial: Partial, dictionary: Dictionary, spec: CollectionSpec) -> Iterator[tuple[Neighbour, ...]]:

@@ -1,6 +1,6 @@
 """Facts of the decoder: nearest features, and promoted and suppressed output tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +49,17 @@ def nearest(directions: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
 
 
 @torch.inference_mode()
-def output_effects(directions: Tensor, outputs: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Yield the effects of decoder directions float32 [S, D] on logits (logit lens).
+def output_effects(writes: Sequence[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield the effects of decoder directions on logits (logit lens), summed over where they write.
 
-    `outputs` is float32 [D, V]. Yields (promoted tokens, their logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block,
-    count], strongest first. A feature's result does not depend on the others: blocks are padded to one shape.
+    `writes` are pairs of directions float32 [S, D] and the effect of their axes on logits float32 [D, V], one or more. Yields (promoted tokens, their
+    logits, suppressed tokens, their logits) for `BLOCK` features at a time, each [block, count], strongest first. A feature's result does not depend
+    on the others: blocks are padded to one shape.
     """
-    count = min(count, outputs.shape[1])
-    for block in torch.split(directions.to(torch.float32), BLOCK):
-        logits = (pad(block, BLOCK) @ outputs)[: len(block)]
+    count = min(count, writes[0][1].shape[1])
+    for first in range(0, len(writes[0][0]), BLOCK):
+        blocks = [(directions[first : first + BLOCK].to(torch.float32), outputs) for directions, outputs in writes]
+        logits = sum((pad(block, BLOCK) @ outputs for block, outputs in blocks[1:]), pad(blocks[0][0], BLOCK) @ blocks[0][1])[: len(blocks[0][0])]
         up, promoted = logits.topk(count, dim=1)
         down, suppressed = logits.topk(count, dim=1, largest=False)
         yield promoted, up, suppressed, down

@@ -127,7 +127,9 @@ class Canonical:
 class DictionaryHeader:
     """Facts of a dictionary without its weights; `model` is the subject's name in the files.
 
-    `context` is the length of the rows that it was trained on, `warnings` are notes for the user about how it is read.
+    `hook_point` is what it reads: one hook point, or several joined by `+`, whose activations are concatenated in this order. `output_point` is what
+    it writes, in the same form; where not given, the same. `context` is the length of the rows that it was trained on, `warnings` are notes for the
+    user about how it is read.
     """
 
     format: str
@@ -136,6 +138,7 @@ class DictionaryHeader:
     d_in: int
     hook_point: str
     files: tuple[Path, ...]
+    output_point: str | None = None
     model: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     positions: Positions = EVERYWHERE

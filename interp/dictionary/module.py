@@ -13,6 +13,7 @@ from interp.dictionary.canonical import ARRAYS, EVERYWHERE, Activation, Canonica
 from interp.dictionary.formats import dictionary_digest, dictionary_name
 from interp.dictionary.weights import check_finite
 from interp.domain.spec import DictionarySpec
+from interp.subject import hooks
 
 EPSILON = 1e-5
 
@@ -21,6 +22,7 @@ EPSILON = 1e-5
 class Dictionary:
     """A sparse dictionary in canonical form (see `interp.dictionary.canonical`).
 
+    It reads `hook_point` and writes `output_point`: one hook point, or several joined by `+`, whose activations are concatenated in this order.
     N tokens; D is `d_in`, F is `n_features`. W_enc `[D, F]`, b_enc `[F]`, W_dec `[F, D_out]`, b_dec `[D_out]`, threshold `[F]`, pre_bias `[D]`,
     W_skip `[D, D_out]`; float32 as opened. Feature activations are never negative.
     """
@@ -42,6 +44,12 @@ class Dictionary:
     W_skip: Tensor | None = None
     input_norm: InputNorm = "none"
     positions: Positions = EVERYWHERE
+    output_point: str | None = None
+
+    @property
+    def output_points(self) -> tuple[str, ...]:
+        """Return the hook points that it writes, in the order of the columns of W_dec."""
+        return hooks.points_of(self.output_point or self.hook_point)
 
     @property
     def d_in(self) -> int:
@@ -118,6 +126,7 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
         reading.canonical(),
         name=dictionary_name(spec, header, model),
         hook_point=header.hook_point,
+        output_point=header.output_point,
         architecture=header.architecture,
         digest=dictionary_digest(spec),
         config=header.config,

@@ -80,7 +80,11 @@ class DictionarySpec(Frozen):
         description="`model@layer-set`; made from the files when not given.",
     )
     hook_point: str | None = Field(
-        default=None, min_length=1, max_length=LONGEST_WORD, description="In TransformerLens names; needed only when the files don't say."
+        default=None,
+        min_length=1,
+        max_length=LONGEST_PATH,
+        description="In TransformerLens names; needed only when the files don't say. Several are joined by `+`, in the order of training.",
+        examples=["blocks.3.mlp.hook_post", "blocks.0.hook_resid_post+blocks.1.hook_resid_post"],
     )
 
 

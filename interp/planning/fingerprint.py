@@ -24,7 +24,7 @@ def models_identity(spec: JobSpec) -> dict[str, Any]:
     return {
         "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": _backend(spec), "hooks": HOOKS},
         "dictionary": dictionary_digest(spec.dictionary),
-        "hook_point": hooks.parse(header_of(spec.dictionary).hook_point, shape).name,
+        "hook_point": hooks.JOIN.join(point.name for point in hooks.parse_all(header_of(spec.dictionary).hook_point, shape)),
     }
 
 

@@ -90,9 +90,11 @@ def _check(spec: JobSpec) -> Preflight:
     reading = formats.read(spec.dictionary)
     header = reading.header
     _check_positions(spec, header)
-    point = hooks.parse(header.hook_point, shape)
-    check_served(point, config)
-    _check_width(header, point, shape)
+    points = hooks.parse_all(header.hook_point, shape)
+    for point in points:
+        check_served(point, config)
+    _check_width(header, points, shape)
+    written = hooks.parse_all(header.output_point or header.hook_point, shape)
     wanted = tuple(wanted_ranges(spec, header.n_features))
     listing = list_files(spec.corpus, MOST_ENTRIES)
     corpus = _read_corpus(spec.corpus, listing)
@@ -105,7 +107,7 @@ def _check(spec: JobSpec) -> Preflight:
         for path, tensors in weights.items():
             check_finite(tensors, path)
     if reading.numbers <= CONVERTED_NUMBERS:
-        reading.canonical()
+        _check_output(header, reading.canonical().W_dec.shape[1], written, shape)
     identity = evidence_identity(spec, None if corpus is None else corpus.digest, tokenizer=tokenizer)
     return Preflight(
         n_features=header.n_features,
@@ -160,18 +162,31 @@ def _check_positions(spec: JobSpec, header: DictionaryHeader) -> None:
         )
 
 
-def _check_width(header: DictionaryHeader, point: HookPoint, shape: ModelShape) -> None:
-    d_in = point.d_in(shape)
+def _check_width(header: DictionaryHeader, points: tuple[HookPoint, ...], shape: ModelShape) -> None:
+    d_in = sum(point.d_in(shape) for point in points)
     if header.d_in == d_in:
         return
-    fitting = sorted({site for site in hooks.SITES if HookPoint(point.layer, site).d_in(shape) == header.d_in})
+    each, rest = divmod(header.d_in, len(points))
+    fitting = sorted({site for site in hooks.SITES if not rest and HookPoint(points[0].layer, site).d_in(shape) == each})
     raise WidthMismatchError(
-        f"The dictionary reads {header.d_in} numbers, the subject has {d_in} at {point.name}.",
+        f"The dictionary reads {header.d_in} numbers, the subject has {d_in} at {header.hook_point}.",
         why="They belong to different models or hook points.",
-        cure=f"{header.d_in} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
+        cure=f"{each} wide there: {', '.join(fitting)}." if fitting else "Use the subject that the dictionary was trained on.",
         dictionary=header.d_in,
         subject=d_in,
     )
+
+
+def _check_output(header: DictionaryHeader, d_out: int, points: tuple[HookPoint, ...], shape: ModelShape) -> None:
+    width = sum(point.d_in(shape) for point in points)
+    if d_out != width:
+        raise WidthMismatchError(
+            f"The dictionary writes {d_out} numbers, the subject has {width} at {header.output_point or header.hook_point}.",
+            why="They belong to different models or hook points.",
+            cure="Use the subject that the dictionary was trained on.",
+            dictionary=d_out,
+            subject=width,
+        )
 
 
 def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Interface of the language model under study, opened at one hook point by a backend."""
+"""Interface of the language model under study, opened at its hook points by a backend."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A model that gives activations `[B, T, D]` at one hook point.
+    """A model that gives activations `[B, T, D]` at a hook point, or at several joined by `+`.
 
     D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes` are the bytes of the weights on the device.
     """
@@ -37,14 +37,15 @@ class Subject(Protocol):
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Return `[B, T, D]` for tokens int64 `[B, T]`, computing nothing beyond the hook point.
+        """Return `[B, T, D]` for tokens int64 `[B, T]` in one forward pass, computing nothing beyond the last hook point.
 
-        The dtype is the subject's. Tokens are padded on the right: values there are arbitrary, and others do not depend on them (causal attention).
+        Of several hook points the activations are concatenated, in the order of `hook_point`. The dtype is the subject's. Tokens are padded on the
+        right: values there are arbitrary, and others do not depend on them (causal attention).
         """
         ...
 
-    def output_directions(self) -> "torch.Tensor":
-        """Return float32 `[D, V]`: the effect of each axis on each logit (direct path).
+    def output_directions(self, hook_point: str) -> "torch.Tensor":
+        """Return float32 `[D, V]`: the effect of each axis of any one hook point on each logit (direct path).
 
         The final norm's weight is folded into the unembedding, its scale left out. Axes inside an attention or MLP block go through that block's
         output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).

@@ -14,8 +14,9 @@ from interp.domain.errors import StreamDiffersError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
+from interp.subject.hooks import HookPoint as SubjectPoint
 from interp.subject.huggingface import randomise
-from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.taps import stream
@@ -23,38 +24,41 @@ from interp.subject.text.tokenizer_file import panics_as_errors
 
 
 class BridgeSubject(OpenedSubject):
-    """A TransformerBridge that stops at its hook point."""
+    """A TransformerBridge that stops at the last of its hook points."""
 
     def __init__(self, plan: SubjectPlan, bridge: TransformerBridge) -> None:
         super().__init__(plan, bridge.original_model)
         self._bridge = bridge
-        self._point = plan.point
-        self._hook = bridge.hook_dict[plan.point.tensor]
+        self._hooks = {point: bridge.hook_dict[point.tensor] for point in plan.points}
 
     @torch.inference_mode()
-    def activations(self, tokens: Tensor) -> Tensor:
-        self._hook.add_hook(_stop)
+    def capture(self, tokens: Tensor) -> dict[str, Tensor]:
+        capture = Capture(self._hooks)
         try:
+            for point, hook in self._hooks.items():
+                hook.add_hook(_noting(capture, point))
             self._bridge(tokens.to(self.device), return_type=None)
-        except HookReachedError as reached:
-            return as_rows(reached.activations)[..., self._columns]
+        except HookReachedError:
+            return capture.found
         finally:
-            self._hook.remove_hooks("fwd")
+            for hook in self._hooks.values():
+                hook.remove_hooks("fwd")
         raise SubjectError(
-            f"The forward pass never comes to {self.hook_point}.",
+            f"The forward pass never comes to {', '.join(point.name for point in self._hooks if point.name not in capture.found)}.",
             why="This architecture computes that step in one piece with others.",
             cure="Choose another hook point of the same block.",
         )
 
     @torch.inference_mode()
-    def output_directions(self) -> Tensor:
+    def output_directions(self, hook_point: str) -> Tensor:
+        point = hooks.parse(hook_point, self._plan.shape)
         directions = unembedding(self._bridge.ln_final, self._bridge.unembed)
-        block = self._bridge.blocks[self._point.layer]
-        match self._point.site:
+        block = self._bridge.blocks[point.layer]
+        match point.site:
             case "mlp.hook_post":
                 return matrix(block.mlp.out) @ directions
             case "attn.hook_z":
-                return matrix(block.attn.o)[self._columns] @ directions
+                return matrix(block.attn.o)[point.columns(self._plan.shape)] @ directions
             case _:
                 return directions
 
@@ -80,9 +84,10 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     bridge.eval()
     check_finite(bridge.original_model, spec)
     known = bridge.hook_dict
-    if plan.point.tensor not in known:
-        raise hooks.unknown(hook_point, [name for name in hooks.every_name(plan.shape) if name in known], plan.shape.layers)
-    _check_stream(bridge, plan, reference)
+    for point in plan.points:
+        if point.tensor not in known:
+            raise hooks.unknown(point.name, [name for name in hooks.every_name(plan.shape) if name in known], plan.shape.layers)
+        _check_stream(bridge, plan, point, reference.get(point.layer))
     return BridgeSubject(plan, bridge)
 
 
@@ -90,13 +95,13 @@ Ends = tuple[Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]:
-    """Return the model by transformers, with its residual stream on a short row.
+def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, dict[int, Ends | None]]:
+    """Return the model by transformers, with its residual stream on a short row at each layer that is read.
 
-    The Bridge changes the model's modules afterwards. A model of several parts is opened by the Bridge, and has no such reference: (None, None).
+    The Bridge changes the model's modules afterwards. A model of several parts is opened by the Bridge, and has no such reference: (None, {}).
     """
     if "text_config" in read_config(spec) and spec.weights != "random":
-        return None, None
+        return None, {}
     # The attention of the Bridge, so that the streams have no other difference.
     attention = {} if spec.weights == "random" else {"attn_implementation": "eager"}
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -105,30 +110,30 @@ def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, Ends | None]
     if spec.weights == "random":
         randomise(model)
     model.to(plan.device).eval()
-    return model, stream(model, plan.point.layer, short_row(plan.shape.vocabulary, plan.device))
+    tokens = short_row(plan.shape.vocabulary, plan.device)
+    return model, {layer: stream(model, layer, tokens) for layer in {point.layer for point in plan.points}}
 
 
 @torch.inference_mode()
-def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, reference: Ends | None) -> None:
+def _check_stream(bridge: TransformerBridge, plan: SubjectPlan, at: SubjectPoint, reference: Ends | None) -> None:
     """Raise StreamDiffersError if the Bridge's stream is not the model's, or its identities fail."""
     sites = ("hook_resid_pre", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
-    seen = _record(bridge, plan, sites)
+    seen = _record(bridge, plan, at.layer, sites)
     pre, post = seen.get("hook_resid_pre"), seen.get("hook_resid_post")
     if pre is None or post is None:
         return
     if reference is not None and not (is_close(pre, reference[0]) and is_close(post, reference[1])):
-        raise _differs(plan, "The residual stream that TransformerBridge computes is not that of the model's own forward pass.")
-    site = plan.point.site
-    if site not in WRITES or site not in seen:
+        raise _differs(plan, at, "The residual stream that TransformerBridge computes is not that of the model's own forward pass.")
+    if at.site not in WRITES or at.site not in seen:
         return
     parts = [{name: seen[name]} if name in seen else {} for name in sites[1:4]]
-    if site not in matching(pre, post, *parts):
-        raise _differs(plan, "What attention and MLP add to the residual stream does not sum up to it with this hook point's tensor.")
+    if at.site not in matching(pre, post, *parts):
+        raise _differs(plan, at, "What attention and MLP add to the residual stream does not sum up to it with this hook point's tensor.")
 
 
-def _record(bridge: TransformerBridge, plan: SubjectPlan, sites: tuple[str, ...]) -> dict[str, Tensor]:
+def _record(bridge: TransformerBridge, plan: SubjectPlan, layer: int, sites: tuple[str, ...]) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
-    names = {site: f"blocks.{plan.point.layer}.{site}" for site in sites}
+    names = {site: f"blocks.{layer}.{site}" for site in sites}
     points = {site: bridge.hook_dict[name] for site, name in names.items() if name in bridge.hook_dict}
 
     def note(site: str) -> Callable[..., None]:
@@ -147,11 +152,12 @@ def _record(bridge: TransformerBridge, plan: SubjectPlan, sites: tuple[str, ...]
     return seen
 
 
-def _differs(plan: SubjectPlan, why: str) -> StreamDiffersError:
-    return StreamDiffersError(
-        f"{plan.spec.model}: {plan.point.name} cannot be read by the backend `bridge`.", why=why, cure="Use the backend `huggingface`."
-    )
+def _differs(plan: SubjectPlan, at: SubjectPoint, why: str) -> StreamDiffersError:
+    return StreamDiffersError(f"{plan.spec.model}: {at.name} cannot be read by the backend `bridge`.", why=why, cure="Use the backend `huggingface`.")
 
 
-def _stop(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001
-    raise HookReachedError(tensor)
+def _noting(capture: Capture, point: SubjectPoint) -> Callable[..., None]:
+    def hook_function(tensor: Tensor, *, hook: HookPoint) -> None:  # noqa: ARG001
+        capture.note(point, tensor)
+
+    return hook_function

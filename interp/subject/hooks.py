@@ -54,6 +54,11 @@ HEADS: dict[str, Callable[[ModelShape], int]] = {
     "attn.hook_v": lambda shape: shape.kv_heads,
     "attn.hook_z": lambda shape: shape.heads,
 }
+# Between the hook points of a dictionary that reads or writes several.
+JOIN = "+"
+# What these hold is added to the residual stream, directly or through one matrix; the other sites hold the stream itself, or what is made of it.
+ADDED = frozenset({"attn.hook_z", "attn.hook_out", "hook_attn_out", "mlp.hook_post", "mlp.hook_out", "hook_mlp_out"})
+THROUGH_A_MATRIX = frozenset({"attn.hook_z", "mlp.hook_post"})
 _BLOCK = re.compile(r"blocks\.(\d{1,9})\.([^\[]+)(?:\[(\d{1,9})\])?")
 
 
@@ -97,10 +102,37 @@ def split(name: str) -> HookPoint | None:
     return HookPoint(int(match[1]), SAME_SITE.get(match[2], match[2]), int(match[3]) if match[3] else None) if match else None
 
 
-def canonical(name: str) -> str:
-    """Return the canonical name of a hook point; other text is returned unchanged."""
+def points_of(names: str) -> tuple[str, ...]:
+    """Return the hook points of a text that joins one or several by `+`."""
+    return tuple(names.split(JOIN))
+
+
+def canonical(names: str) -> str:
+    """Return the canonical names of hook points joined by `+`; other text is returned unchanged."""
+    return JOIN.join(point.name if (point := split(name)) else name for name in points_of(names))
+
+
+def ends_of(names: str) -> tuple[str, ...]:
+    """Return the first and the last of several hook points, or the only one."""
+    points = points_of(names)
+    return points if len(points) == 1 else (points[0], points[-1])
+
+
+def is_added(name: str) -> bool:
+    """Return whether what a hook point holds is added to the residual stream."""
     point = split(name)
-    return point.name if point else name
+    return point is not None and point.site in ADDED
+
+
+def output_matrix(name: str) -> str:
+    """Return a key of the matrix between a hook point and the residual stream, equal for all hook points without one."""
+    point = split(name)
+    return name if point is not None and point.site in THROUGH_A_MATRIX else ""
+
+
+def parse_all(names: str, shape: ModelShape) -> tuple[HookPoint, ...]:
+    """Parse hook points of a model, joined by `+`; raises HookPointUnknownError."""
+    return tuple(parse(name, shape) for name in points_of(names))
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:

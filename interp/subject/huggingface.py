@@ -1,6 +1,7 @@
 """Subjects of transformers: a forward hook on a module, with the fastest attention."""
 
 import zlib
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,41 +11,45 @@ from transformers.utils import logging as transformers_logging
 
 from interp.domain.errors import SubjectError
 from interp.domain.spec import SubjectSpec
+from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
-from interp.subject.loaded import DTYPES, HookReachedError, OpenedSubject, SubjectPlan, as_rows, check_finite, check_weights_exist
+from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
 from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, need, tap_of
 
 
 class HuggingFaceSubject(OpenedSubject):
-    """A transformers model that stops at its hook point."""
+    """A transformers model that stops at the last of its hook points."""
 
-    def __init__(self, plan: SubjectPlan, model: Any, tap: Tap) -> None:
+    def __init__(self, plan: SubjectPlan, model: Any, taps: dict[hooks.HookPoint, Tap]) -> None:
         super().__init__(plan, model)
-        self._model, self._point, self._tap = model, plan.point, tap
+        self._model, self._taps = model, taps
 
     @torch.inference_mode()
-    def activations(self, tokens: Tensor) -> Tensor:
-        handle = self._tap.hook(_stop)
+    def capture(self, tokens: Tensor) -> dict[str, Tensor]:
+        capture = Capture(self._taps)
+        handles = [tap.hook(partial(capture.note, point)) for point, tap in self._taps.items()]
         try:
             self._model(tokens.to(self.device), use_cache=False)
-        except HookReachedError as reached:
+        except HookReachedError:
             # OPT's MLP flattens the rows.
-            found = reached.activations
-            return as_rows(found.view(*tokens.shape, -1) if found.dim() == 2 else found)[..., self._columns]
+            return {name: found.view(*tokens.shape, -1) if found.dim() == 2 else found for name, found in capture.found.items()}
         finally:
-            handle.remove()
-        raise SubjectError(f"The forward pass never comes to {self.hook_point}.", cure="Try the backend `bridge`.")
+            for handle in handles:
+                handle.remove()
+        missing = [point.name for point in self._taps if point.name not in capture.found]
+        raise SubjectError(f"The forward pass never comes to {', '.join(missing)}.", cure="Try the backend `bridge`.")
 
     @torch.inference_mode()
-    def output_directions(self) -> Tensor:
+    def output_directions(self, hook_point: str) -> Tensor:
+        point = hooks.parse(hook_point, self._plan.shape)
         norm = need(self._model, FINAL_NORM, "the final norm")
         directions = unembedding(norm, self._model.get_output_embeddings())
-        block = need(self._model, BLOCKS, "the blocks")[self._point.layer]
-        match self._point.site:
+        block = need(self._model, BLOCKS, "the blocks")[point.layer]
+        match point.site:
             case "mlp.hook_post":
                 return matrix(need(block, MLP_OUT, "the MLP's output matrix")) @ directions
             case "attn.hook_z":
-                return matrix(need(block, ATTENTION_OUT, "attention's output matrix"))[self._columns] @ directions
+                return matrix(need(block, ATTENTION_OUT, "attention's output matrix"))[point.columns(self._plan.shape)] @ directions
             case _:
                 return directions
 
@@ -66,11 +71,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     check_finite(model, spec)
     if spec.weights == "random":
         randomise(model)
-    return HuggingFaceSubject(plan, model, tap_of(model, plan.point, plan.shape, plan.device))
-
-
-def _stop(activations: Tensor) -> None:
-    raise HookReachedError(activations)
+    return HuggingFaceSubject(plan, model, {point: tap_of(model, point, plan.shape, plan.device) for point in plan.points})
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Parts of a subject that all backends share."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class HookReachedError(Exception):
-    """Ends the forward pass at the hook point, since the rest is not needed."""
+    """Ends the forward pass at the last hook point, since the rest is not needed."""
 
-    def __init__(self, activations: Tensor) -> None:
-        self.activations = activations
+
+class Capture:
+    """Tensors of hook points in one forward pass, which it ends once it has all."""
+
+    def __init__(self, points: Collection[HookPoint]) -> None:
+        self.found: dict[str, Tensor] = {}
+        self._count = len(set(points))
+
+    def note(self, point: HookPoint, tensor: Tensor) -> None:
+        """Keep the tensor of a hook point; raises HookReachedError at the last."""
+        last = len(self.found) + 1 == self._count
+        # The rest of the forward pass may change a tensor in place.
+        self.found[point.name] = tensor if last else tensor.clone()
+        if last:
+            raise HookReachedError
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class SubjectPlan:
 
     spec: SubjectSpec
     shape: ModelShape
-    point: HookPoint
+    points: tuple[HookPoint, ...]
     encoder: TextEncoder
     device: torch.device
     name: str
@@ -48,11 +61,11 @@ class SubjectPlan:
         """Read config and tokenizer; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError."""
         config = read_config(spec)
         shape = ModelShape.from_config(config)
-        point = hooks.parse(hook_point, shape)
+        points = hooks.parse_all(hook_point, shape)
         return cls(
             spec=spec,
             shape=shape,
-            point=point,
+            points=points,
             encoder=open_encoder(spec, config, shape),
             device=pick_device(spec.device),
             name=subject_name(spec, config),
@@ -66,8 +79,8 @@ class OpenedSubject:
     def __init__(self, plan: SubjectPlan, model: nn.Module) -> None:
         self.name = plan.name
         self.digest = plan.digest
-        self.hook_point = plan.point.name
-        self.d_in = plan.point.d_in(plan.shape)
+        self.hook_point = hooks.JOIN.join(point.name for point in plan.points)
+        self.d_in = sum(point.d_in(plan.shape) for point in plan.points)
         self.context = plan.shape.context
         self.device = plan.device
         self.nbytes = weights_bytes(model)
@@ -87,7 +100,17 @@ class OpenedSubject:
             "backend": plan.spec.backend,
         }
         self._encoder = plan.encoder
-        self._columns = plan.point.columns(plan.shape)
+        self._plan = plan
+
+    def capture(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Return the tensor of each hook point, `[B, T, D]` once its last axes are flattened, from one forward pass."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def activations(self, tokens: Tensor) -> Tensor:
+        found = self.capture(tokens)
+        parts = [found[point.name].flatten(2)[..., point.columns(self._plan.shape)] for point in self._plan.points]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         return self._encoder.encode_texts(texts)
@@ -129,11 +152,6 @@ def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
                 why="The training diverged, the file is damaged, or float16 overflowed.",
                 cure="Use another checkpoint, or dtype bfloat16 or float32.",
             )
-
-
-def as_rows(activations: Tensor) -> Tensor:
-    """Return `[B, T, D]`, with any heads concatenated."""
-    return activations.flatten(2)
 
 
 def device_name() -> str:

@@ -39,7 +39,7 @@ class FakeSubject:
         x[:, 1:] += x[:, :-1].clone() / 2
         return x.to(self.dtype)
 
-    def output_directions(self) -> Tensor:
+    def output_directions(self, hook_point: str) -> Tensor:
         return self.embedding.T.contiguous()
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:

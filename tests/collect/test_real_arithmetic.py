@@ -42,7 +42,7 @@ class LlamaSubject(FakeSubject):
         states: Tensor = self.model(tokens).last_hidden_state
         return states
 
-    def output_directions(self) -> Tensor:
+    def output_directions(self, hook_point: str) -> Tensor:
         directions: Tensor = self.model.embed_tokens.weight.detach().T.contiguous()
         return directions
 

@@ -165,7 +165,7 @@ def test_float16_on_disk_is_float32_in_memory(tmp_path: Path) -> None:
         ("matryoshka_batchtopk", {}, "save_inference_model"),
         ("temporal", {}, "not of the form"),
         ("standard", {"normalize_activations": "expected_average_only_in"}, "fold_activation_norm_scaling_factor"),
-        ("standard", {"metadata": {"hook_head_index": 3}}, "one attention head"),
+        ("standard", {"metadata": {"hook_head_index": -1}}, "hook_head_index = -1"),
         ("jumprelu", {}, "lacks threshold"),
         ("topk", {}, "k = None"),
     ],

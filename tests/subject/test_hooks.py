@@ -41,3 +41,12 @@ def test_names_of_one_place_have_one_canonical_form() -> None:
     assert hooks.canonical("blocks.01.hook_out") == "blocks.1.hook_resid_post"
     assert hooks.canonical("blocks.1.attn.hook_z[03]") == "blocks.1.attn.hook_z[3]"
     assert hooks.canonical("any other text") == "any other text"
+
+
+def test_several_hook_points_are_joined_by_a_plus() -> None:
+    names = "blocks.0.hook_in+blocks.01.hook_mlp_out"
+    assert hooks.canonical(names) == "blocks.0.hook_resid_pre+blocks.1.hook_mlp_out"
+    assert hooks.parse_all(names, SHAPE) == (HookPoint(0, "hook_resid_pre"), HookPoint(1, "hook_mlp_out"))
+    assert [hooks.is_added(name) for name in hooks.points_of(hooks.canonical(names))] == [False, True]
+    with pytest.raises(HookPointUnknownError, match=r"'blocks\.2\.hook_resid_pre'"):
+        hooks.parse_all("blocks.0.hook_in+blocks.2.hook_resid_pre", SHAPE)

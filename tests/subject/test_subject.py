@@ -65,7 +65,7 @@ def test_the_backends_agree_at_every_site_that_both_have(folder_of: Callable[[st
         read = one.activations(tokens())
         assert read.shape == (3, CONTEXT, one.d_in), site
         torch.testing.assert_close(read, other.activations(tokens()), rtol=1e-3, atol=1e-4, msg=lambda text, site=site: f"{site}: {text}")
-        torch.testing.assert_close(one.output_directions(), other.output_directions(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one.output_directions(one.hook_point), other.output_directions(other.hook_point), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -82,6 +82,29 @@ def test_nothing_beyond_the_hook_point_is_computed(folder_of: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_several_hook_points_are_read_in_one_pass_that_stops_after_the_last(folder_of: Callable[[str], Path], backend: str) -> None:
+    names = ("blocks.1.mlp.hook_post", "blocks.0.hook_resid_pre", "blocks.1.attn.hook_z[1]", "blocks.0.hook_mlp_out")
+    opened: Any = subject(folder_of("llama"), "+".join(names), backend)
+    model = opened._bridge.original_model if backend == "bridge" else opened._model
+    ran: list[str] = []
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    read = opened.activations(tokens())
+    alone = [subject(folder_of("llama"), name, backend).activations(tokens()) for name in names]
+    assert opened.hook_point == "+".join(names)
+    assert read.shape[2] == opened.d_in == sum(part.shape[2] for part in alone)
+    assert torch.equal(read, torch.cat(alone, dim=2))
+    assert {ran.count(name) for name in ran if "layers.0" in name} == {1}
+    assert not [name for name in ran if "layers.2" in name or "lm_head" in name]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_of_several_hook_points_that_is_unknown_is_named(folder_of: Callable[[str], Path], backend: str) -> None:
+    with pytest.raises(HookPointUnknownError, match=r"'blocks\.1\.hook_rsid_post'"):
+        subject(folder_of("llama"), "blocks.0.hook_resid_pre+blocks.1.hook_rsid_post", backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_padding_on_the_right_changes_nothing_before_it(folder_of: Callable[[str], Path], backend: str) -> None:
     opened = subject(folder_of("gpt2"), "blocks.2.hook_resid_post", backend)
     padded = tokens()
@@ -95,7 +118,7 @@ def test_output_directions_give_the_logits_of_the_last_residual_stream(folder_of
     """After the last block the direct path is the only one: logits are x / scale through the directions, plus what the norm's bias adds."""
     folder = folder_of(family)
     opened = subject(folder, f"blocks.{LAYERS - 1}.hook_resid_post", backend)
-    x, directions = opened.activations(tokens()), opened.output_directions()
+    x, directions = opened.activations(tokens()), opened.output_directions(opened.hook_point)
     assert directions.dtype == torch.float32
     assert directions.shape == (WIDTH, len(opened.vocabulary))
     model = reference(folder)
@@ -113,7 +136,7 @@ def test_output_directions_give_the_logits_of_the_last_residual_stream(folder_of
 def test_output_directions_inside_an_mlp_go_through_its_output_matrix(folder_of: Callable[[str], Path]) -> None:
     folder = folder_of("llama")
     model = reference(folder)
-    inside = subject(folder, "blocks.0.mlp.hook_post").output_directions()
+    inside = subject(folder, "blocks.0.mlp.hook_post").output_directions("blocks.0.mlp.hook_post")
     expected = model.model.layers[0].mlp.down_proj.weight.T @ (model.model.norm.weight[:, None] * model.lm_head.weight.T)
     torch.testing.assert_close(inside, expected.detach(), rtol=1e-3, atol=1e-4)
 
@@ -125,7 +148,8 @@ def test_a_bfloat16_subject_gives_bfloat16(folder_of: Callable[[str], Path], bac
     opened = subject(folder, "blocks.1.hook_resid_post", backend, dtype="bfloat16")
     assert opened.activations(tokens()).dtype == torch.bfloat16
     assert (opened.activations(tokens()).float() - exact).norm() < 0.03 * exact.norm()
-    torch.testing.assert_close(opened.output_directions(), subject(folder, "blocks.1.hook_resid_post").output_directions(), rtol=0.03, atol=0.03)
+    rounded, directions = (found.output_directions(found.hook_point) for found in (opened, subject(folder, "blocks.1.hook_resid_post")))
+    torch.testing.assert_close(rounded, directions, rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -134,7 +158,7 @@ def test_a_head_reads_and_writes_its_part_of_all_heads(folder_of: Callable[[str]
     head = subject(folder_of("gpt2"), "blocks.1.attn.hook_z[1]", backend)
     assert (head.hook_point, head.d_in) == ("blocks.1.attn.hook_z[1]", WIDTH // 2)
     assert torch.equal(head.activations(tokens()), every.activations(tokens())[..., WIDTH // 2 :])
-    assert torch.equal(head.output_directions(), every.output_directions()[WIDTH // 2 :])
+    assert torch.equal(head.output_directions(head.hook_point), every.output_directions(every.hook_point)[WIDTH // 2 :])
 
 
 def test_one_point_by_two_names(folder_of: Callable[[str], Path]) -> None:

@@ -32,6 +32,8 @@ class Format(Protocol):
 FORMATS = (
     "saelens",
     "sparsify",
+    "crosscoder",
+    "cross_layer_transcoder",
     "dictionary_learning",
     "bussmann",
     "llama_scope",
@@ -72,7 +74,9 @@ def read(spec: DictionarySpec) -> StoredDictionary:
             why="Files of this family carry no such name.",
             cure="Set `dictionary.hook_point`.",
         )
-    return replace(reading, header=replace(reading.header, hook_point=hook_point))
+    written = reading.header.output_point
+    header = replace(reading.header, hook_point=hook_point, output_point=None if written is None else hooks.canonical(written))
+    return replace(reading, header=header)
 
 
 def header_of(spec: DictionarySpec) -> DictionaryHeader:
@@ -93,8 +97,7 @@ def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str |
     """Return `model@layer-set`: the user's name, or one from the files (or `model`)."""
     if spec.name:
         return spec.name
-    point = hooks.split(header.hook_point)
-    place = point.abbreviation if point else header.hook_point
+    place = "-".join(point.abbreviation if (point := hooks.split(name)) else name for name in hooks.ends_of(header.hook_point))
     owner = header.model or model or Path(spec.source).absolute().name
     return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:LONGEST_PART] for part in (owner.rsplit("/", 1)[-1], place))
 

@@ -32,7 +32,7 @@ def recognise(source: Path) -> bool:
 
 def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     folder = source.parent if allowed_files.is_file(source) else source
-    settings = _settings(folder / CONFIG)
+    settings = settings_of(folder / CONFIG)
     layer = _layer(source, spec)
     weights = folder / f"layer_{layer}.safetensors"
     tensors = read_safetensors(weights)
@@ -54,12 +54,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
 
 def _convert(arrays: Mapping[str, Floats]) -> Canonical:
     threshold, skip = arrays.get(THRESHOLD), arrays.get("W_skip")
-    if threshold is not None and (threshold < 0).any():
-        raise DictionaryError(
-            f"{int((threshold < 0).sum())} of the transcoder's thresholds are negative.",
-            why="circuit-tracer lets negative activations pass above them; a feature here fires with one sign.",
-            cure="Use a transcoder whose thresholds are positive.",
-        )
+    check_thresholds(threshold)
     return Canonical(
         arrays["W_enc"].T,
         arrays["b_enc"],
@@ -92,7 +87,17 @@ def _layers(folder: Path) -> list[int]:
     return sorted(int(match[1]) for name in allowed_files.names_in(folder) if (match := LAYER.fullmatch(name)))
 
 
-def _settings(config: Path) -> dict[str, str]:
+def check_thresholds(threshold: Floats | None) -> None:
+    """Raise DictionaryError for negative thresholds."""
+    if threshold is not None and (threshold < 0).any():
+        raise DictionaryError(
+            f"{int((threshold < 0).sum())} of the transcoder's thresholds are negative.",
+            why="circuit-tracer lets negative activations pass above them; a feature here fires with one sign.",
+            cure="Use a transcoder whose thresholds are positive.",
+        )
+
+
+def settings_of(config: Path) -> dict[str, str]:
     """Return the settings of config.yaml, read as lines of a name and a plain text."""
     if not allowed_files.is_file(config):
         return {}

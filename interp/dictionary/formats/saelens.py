@@ -59,7 +59,7 @@ class Metadata(Foreign):
 
     model_name: Name | None = None
     hook_name: Name | None = None
-    hook_head_index: int | None = None
+    hook_head_index: Index | None = None
     model_from_pretrained_kwargs: Loading | None = None
     norm_scaling_factor: float | None = None
     context_size: int | None = None
@@ -137,16 +137,13 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG00
     needed = ("b_gate", "b_mag", "r_mag") if architecture == "gated" else ("b_enc", "threshold") if "jumprelu" in architecture else ("b_enc",)
     require(tensors, ("W_dec", "b_dec", *needed, *(("W_skip",) if "skip" in architecture else ())), weights)
     k = whole_number(config.k, "k", source) if ACTIVATIONS[architecture] == "topk" else None
-    if metadata.hook_head_index is not None:
-        raise DictionaryError(
-            f"{source} reads one attention head.", why="Only all heads together can be read.", cure="Use a dictionary of attn.hook_z."
-        )
+    head = "" if metadata.hook_head_index is None else f"[{metadata.hook_head_index}]"
     header = DictionaryHeader(
         format="saelens",
         architecture=architecture,
         n_features=n_features,
         d_in=d_in,
-        hook_point=metadata.hook_name or "",
+        hook_point=f"{metadata.hook_name}{head}" if metadata.hook_name else "",
         files=(weights, source / CONFIG),
         model=metadata.model_name,
         config=content,

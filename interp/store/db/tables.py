@@ -190,7 +190,7 @@ class SubjectRow(Base):
 
 
 class DictionaryRow(Base):
-    """A sparse dictionary at one hook point of one subject; `name` is unique (`pystdlib@1-res`)."""
+    """A sparse dictionary at its hook points of one subject; `name` is unique (`pystdlib@1-res`)."""
 
     __tablename__ = "dictionaries"
 
@@ -198,7 +198,7 @@ class DictionaryRow(Base):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     digest: Mapped[str] = mapped_column(String(64))
     subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"))
-    hook_point: Mapped[str] = mapped_column(String(255))
+    hook_point: Mapped[str] = mapped_column(Text)  # several are joined by +
     architecture: Mapped[str] = mapped_column(String(64))
     d_in: Mapped[int] = mapped_column(Integer)
     n_features: Mapped[int] = mapped_column(Integer)
