@@ -100,9 +100,9 @@ def _effects(
 
 
 def _writes(subject: Subject, dictionary: Dictionary, features: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return what features int64 [S] write, per matrix that it goes through: directions [S, D] and the matrix's effects on logits float32 [D, V].
+    """Return what features int64 [S] write, per matrix that it goes through.
 
-    What is added to the residual stream counts at every hook point. The stream itself holds all that was added, so of several hook points of it the
+    A pair is directions [S, D] and the effect of their axes on logits float32 [D, V]. What is added to the residual stream counts at every hook point. The stream itself holds all that was added, so of several hook points of it the
     last counts. Raises WidthMismatchError.
     """
     points, directions = dictionary.output_points, dictionary.W_dec[features]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Subject(Protocol):
-    """A model that gives activations `[B, T, D]` at a hook point, or at several joined by `+`.
+    """A model that gives activations `[B, T, D]` at its hook points.
 
-    D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes` are the bytes of the weights on the device.
+    `hook_point` is one name, or several joined by `+`. D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes` are the bytes of the weights on the device.
     """
 
     name: str
@@ -37,15 +37,15 @@ class Subject(Protocol):
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Return `[B, T, D]` for tokens int64 `[B, T]` in one forward pass, computing nothing beyond the last hook point.
+        """Return `[B, T, D]` for tokens int64 `[B, T]`, computing nothing beyond the last hook point.
 
-        Of several hook points the activations are concatenated, in the order of `hook_point`. The dtype is the subject's. Tokens are padded on the
-        right: values there are arbitrary, and others do not depend on them (causal attention).
+        Of several hook points the activations of one pass are concatenated, in the order of `hook_point`. The dtype is the subject's. Tokens are
+        padded on the right: values there are arbitrary, and others do not depend on them (causal attention).
         """
         ...
 
     def output_directions(self, hook_point: str) -> "torch.Tensor":
-        """Return float32 `[D, V]`: the effect of each axis of any one hook point on each logit (direct path).
+        """Return float32 `[D, V]`: the effect of a hook point's axes on logits (direct path).
 
         The final norm's weight is folded into the unembedding, its scale left out. Axes inside an attention or MLP block go through that block's
         output matrix first (logit lens, nostalgebraist 2020; direct logit attribution, Elhage et al. 2021).

@@ -96,7 +96,7 @@ Ends = tuple[Tensor, Tensor]
 
 @torch.inference_mode()
 def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, dict[int, Ends | None]]:
-    """Return the model by transformers, with its residual stream on a short row at each layer that is read.
+    """Return the model by transformers, with its residual stream at each layer.
 
     The Bridge changes the model's modules afterwards. A model of several parts is opened by the Bridge, and has no such reference: (None, {}).
     """

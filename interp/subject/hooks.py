@@ -125,7 +125,7 @@ def is_added(name: str) -> bool:
 
 
 def output_matrix(name: str) -> str:
-    """Return a key of the matrix between a hook point and the residual stream, equal for all hook points without one."""
+    """Return a key of the matrix from a hook point to the stream; "" for none."""
     point = split(name)
     return name if point is not None and point.site in THROUGH_A_MATRIX else ""
 

@@ -103,7 +103,7 @@ class OpenedSubject:
         self._plan = plan
 
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Return the tensor of each hook point, `[B, T, D]` once its last axes are flattened, from one forward pass."""
+        """Return each hook point's tensor, `[B, T, ...]`, of one forward pass."""
         raise NotImplementedError
 
     @torch.inference_mode()

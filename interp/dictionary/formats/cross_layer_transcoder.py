@@ -1,4 +1,6 @@
-"""Cross-layer transcoders as circuit-tracer keeps them: features of one layer, which write to this MLP and all later ones.
+"""Cross-layer transcoders as circuit-tracer keeps them.
+
+Features of one layer write to the output of its MLP, and of all later ones.
 
 `W_enc_3.safetensors`  `W_enc_3` [F, D]  `b_enc_3` [F]  `b_dec_3` [D], perhaps `threshold_3` [F]
 `W_dec_3.safetensors`  `W_dec_3` [F, layers - 3, D]

@@ -109,7 +109,7 @@ def _convert(arrays: Mapping[str, Floats]) -> Canonical:
 
 
 def _threshold(arrays: Mapping[str, Floats], decoder: Floats) -> Floats:
-    """Return each feature's threshold float32 [F]: the stored one is of features times their decoder's norm."""
+    """Return thresholds float32 [F]; the stored one is of features times decoder norms."""
     stored, kind = arrays["threshold"], arrays.get("code_normalization_id")
     code = SUM_OF_NORMS if kind is None else int(kind.reshape(-1)[0])
     if stored.size != 1 or code not in (SUM_OF_NORMS, NORM_OF_ALL, NO_NORM):
