@@ -102,8 +102,8 @@ def _effects(
 def _writes(subject: Subject, dictionary: Dictionary, features: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return what features int64 [S] write, per matrix that it goes through.
 
-    A pair is directions [S, D] and the effect of their axes on logits float32 [D, V]. What is added to the residual stream counts at every hook point. The stream itself holds all that was added, so of several hook points of it the
-    last counts. Raises WidthMismatchError.
+    A pair is directions [S, D] and the effect of their axes on logits float32 [D, V]. What is added to the residual stream counts at every hook
+    point. The stream itself holds all that was added, so of several hook points of it the last counts. Raises WidthMismatchError.
     """
     points, directions = dictionary.output_points, dictionary.W_dec[features]
     last = [point for point in points if not hooks.is_added(point)][-1:]

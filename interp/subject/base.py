@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Subject(Protocol):
     """A model that gives activations `[B, T, D]` at its hook points.
 
-    `hook_point` is one name, or several joined by `+`. D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes` are the bytes of the weights on the device.
+    `hook_point` is one name, or several joined by `+`. D is `d_in`, the size that a dictionary reads there; V is the size of the vocabulary; `nbytes`
+    are the bytes of the weights on the device.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Subject(Protocol):
     config: dict[str, Any]
 
     def activations(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Return `[B, T, D]` for tokens int64 `[B, T]`, computing nothing beyond the last hook point.
+        """Return `[B, T, D]` for tokens int64 `[B, T]`, stopping at the last hook point.
 
         Of several hook points the activations of one pass are concatenated, in the order of `hook_point`. The dtype is the subject's. Tokens are
         padded on the right: values there are arbitrary, and others do not depend on them (causal attention).

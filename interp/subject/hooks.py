@@ -125,7 +125,7 @@ def is_added(name: str) -> bool:
 
 
 def output_matrix(name: str) -> str:
-    """Return a key of the matrix from a hook point to the stream; "" for none."""
+    """Return a key of the matrix to the residual stream, "" without one."""
     point = split(name)
     return name if point is not None and point.site in THROUGH_A_MATRIX else ""
 
