@@ -40,6 +40,8 @@ def is_folder(spec: SubjectSpec) -> bool:
     kind = allowed_files.kind_of(spec.model)
     if kind == "folder":
         return True
+    if kind == "file" and spec.model.endswith(".gguf"):
+        raise _unconverted(spec.model)
     if looks_like_path(spec.model) or kind != "nothing":
         raise FileMissingError(
             f"{spec.model} is no folder.",
@@ -47,6 +49,14 @@ def is_folder(spec: SubjectSpec) -> bool:
             cure="Check the path; a relative one counts from where the service was started.",
         )
     return False
+
+
+def _unconverted(file: str) -> FileMissingError:
+    return FileMissingError(
+        f"{file} is a GGUF file.",
+        why="A job reads config and tokenizer from files beside the weights.",
+        cure=f"Convert it once, and name the folder: python -m interp.subject.gguf_file {file} FOLDER",
+    )
 
 
 def looks_like_path(model: str) -> bool:
@@ -86,6 +96,8 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
         path = Path(spec.model) / name
         if allowed_files.is_file(path):
             return path
+        if ggufs := [file for file in allowed_files.names_in(spec.model) if file.endswith(".gguf")]:
+            raise _unconverted(str(Path(spec.model) / ggufs[0]))
         raise FileMissingError(
             f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
         )
