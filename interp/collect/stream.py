@@ -18,6 +18,7 @@ from interp.domain.errors import ActivationsNotFiniteError
 from interp.domain.evidence import Split
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
+from interp.subject.forward_passes import ForwardPasses
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Stream:
         """Create the buffers; special tokens and those that `positions` excludes count nowhere."""
         device, shape = subject.device, TileShape.of(subject.device, spec.window)
         self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
+        self._passes = ForwardPasses(subject)
         self._subject, self._corpus, self._batch_tokens, self._seed, self._sink = subject, corpus, spec.batch_tokens, seed, sink
         self._excluded = np.array(sorted(subject.vocabulary.special | set(positions.excluded_tokens)), dtype=np.int64)
         self._positions = positions.mask(spec.row_tokens, spec.row_tokens)
@@ -69,7 +71,7 @@ class Stream:
     @torch.inference_mode()
     def take(self, batch: RowBatch) -> None:
         """Run the subject on a batch, and the sink on full buffers; raises ActivationsNotFiniteError."""
-        x = self._subject.activations(batch.tokens).to(torch.float32)
+        x = self._passes.activations(batch.tokens).to(torch.float32)
         self._check_finite(x, batch.rows)
         by_window = x.reshape(-1, self.layout.window * x.shape[2])
         for split, (places, windows) in batch.windows.items():

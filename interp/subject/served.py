@@ -15,6 +15,7 @@ from interp.subject.shape import ModelType
 
 # MLPs of two matrices, and blocks that add attention and MLP to the stream at once.
 UNGATED, PARALLEL = {"mlp.hook_pre_linear"}, {"hook_resid_mid"}
+NORMALISED = {"ln1.hook_normalized", "ln2.hook_normalized"}
 # Sites that neither backend has, by model type (tests/subject/test_taps.py); those of other types are found when the model is opened.
 LACKS: dict[str | None, set[str]] = {
     "gpt2": UNGATED,
@@ -23,6 +24,9 @@ LACKS: dict[str | None, set[str]] = {
     # One norm for attention and MLP.
     "phi": UNGATED | PARALLEL | {"ln2.hook_normalized"},
     "cohere": PARALLEL | {"ln2.hook_normalized"},
+    # Norms after attention and MLP alone, which the versions of TransformerLens name differently.
+    "olmo2": NORMALISED,
+    "olmo3": NORMALISED,
 }
 
 # Model types of which both backends agree at every site (tests/subject/test_taps.py); there `auto` takes the faster one.

@@ -185,13 +185,12 @@ def _half(part: int, *paths: str) -> Callable[[Any, ModelShape], Tap | None]:
 
 
 def _first_norm(block: Any, _: ModelShape) -> Tap | None:
-    # OLMo 2 and 3 have norms after attention and MLP only, and TransformerLens names those.
-    return _normalised(find(block, (*FIRST_NORM, *ATTENTION_WRITES)))
+    return _normalised(find(block, FIRST_NORM))
 
 
 def _second_norm(block: Any, _: ModelShape) -> Tap | None:
-    first, second = find(block, (*FIRST_NORM, *ATTENTION_WRITES)), find(block, (*MIDDLE_NORM[:2], *MLP_WRITES, *MIDDLE_NORM[2:]))
-    return None if second is first else _normalised(second)
+    # OLMo 2 and 3 have norms after attention and MLP alone.
+    return None if find(block, FIRST_NORM) is None else _normalised(find(block, MIDDLE_NORM))
 
 
 def _normalised(norm: Any | None) -> Tap | None:

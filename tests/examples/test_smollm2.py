@@ -42,7 +42,7 @@ def test_the_backends_agree(folder: Path, site: str) -> None:
     for backend in ("bridge", "huggingface"):
         subject: Any = open_subject(SubjectSpec(model=str(folder), device="cpu", backend=backend), site)  # type: ignore[arg-type]
         assert subject.config["backend"] == backend
-        ids = [subject.bos, *subject.encode_texts([TEXT])[0]]
+        ids = [subject.bos, *subject.encode_texts([TEXT])[0].tolist()]
         read.append(subject.activations(torch.tensor([ids])))
-        assert subject.vocabulary.text(int(ids[1])) == "Once"
+        assert subject.vocabulary.text(ids[1]) == "Once"
     assert float((read[0] - read[1]).norm()) < 1e-5 * float(read[1].norm())

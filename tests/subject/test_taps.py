@@ -48,7 +48,7 @@ def test_the_backends_agree_at_every_site(family: str, tmp_path: Path) -> None:
     if config["model_type"] in served.BRIDGE_DIFFERS:
         return
     lens = bridged(folder, tokens)
-    assert set(lens) == set(plain)
+    assert set(lens) - served.lacking(config) == set(plain)
     for site, tensor in plain.items():
         assert float((tensor - lens[site]).norm()) < 1e-5 * float(tensor.norm()), site
 
