@@ -9,6 +9,7 @@ depends on the corpus alone, and no level on batches, shards, groups of features
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ DENSE_ABOVE = 0.1
 PROBED_FEATURES, PROBED_TOKENS = 512, 8_192
 MOST_BYTES = 1 << 28  # of the largest activations that are held at once
 PROBE_SHARE = 0.1  # of the progress
+INFINITE_FLOAT16 = 0x7C00  # the bits of infinity, the largest of all
 
 Progress = Callable[[float], None]  # the finished share, from 0 to 1
 
@@ -77,6 +79,15 @@ def calibrate(
     return FiringLevels(features, np.concatenate(found))
 
 
+def batch_top_k_threshold(subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, progress: Progress) -> float:
+    """Find the threshold above which `batch_k` features a token fire on average.
+
+    BatchTopK (Bussmann et al. 2024) keeps the `batch_k` N largest activations of N tokens: here, of the calibration sample. The threshold is a
+    float16 number. `progress` may raise to stop the work. Raises ActivationsNotFiniteError.
+    """
+    return CalibrationSample(subject, dictionary.to(subject.device), corpus, spec).batch_threshold(progress)
+
+
 @dataclass(frozen=True)
 class CalibrationSample:
     """Calibration sample of a corpus, with its subject and dictionary."""
@@ -109,6 +120,26 @@ class CalibrationSample:
 
         self.run(np.sort(order[:PROBED_FEATURES]), PROBED_TOKENS, count, progress)
         return active / max(total, 1)
+
+    def batch_threshold(self, progress: Progress) -> float:
+        """Return the activation that is exceeded `batch_k` times a token on average, or 0."""
+        counts = torch.zeros(INFINITE_FLOAT16 + 1, dtype=torch.int64, device=self.subject.device)
+        lock, tokens = Lock(), 0
+
+        def count(span: slice, values: Tensor, batch: WindowBatch) -> None:
+            nonlocal tokens
+            # The bits of positive float16 numbers are in the numbers' order.
+            bits = values.view(torch.int16)
+            found = torch.bincount(bits[bits > 0].to(torch.int64), minlength=len(counts))
+            with lock:
+                counts.add_(found)
+                tokens += int(batch.windows.counted.sum()) if span.start == 0 else 0
+
+        self.run(np.arange(self.dictionary.n_features), CALIBRATION_TOKENS, count, progress)
+        larger = counts.flip(0).cumsum(0)
+        place = int(torch.searchsorted(larger, torch.tensor((self.dictionary.batch_k or 0) * tokens, device=larger.device), right=True))
+        bits = np.array([max(INFINITE_FLOAT16 - place, 0)], dtype=np.int16)
+        return float(bits.view(np.float16)[0])
 
     def quantiles(self, features: NDArray[np.int64], most: int, progress: Progress) -> NDArray[np.float32]:
         """Return the levels float32 [S] of features whose `most` largest activations fit into memory."""

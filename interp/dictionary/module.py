@@ -108,6 +108,10 @@ class Dictionary:
             out = out + x @ self.W_skip
         return DENORMS[self.input_norm](out, x)
 
+    def with_threshold(self, threshold: float) -> "Dictionary":
+        """Return a BatchTopK dictionary as JumpReLU, with one threshold for all features."""
+        return replace(self, activation="jumprelu", threshold=torch.full_like(self.b_enc, threshold), batch_k=None)
+
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Dictionary":
         """Return the same dictionary on another device."""
         moved: dict[str, Any] = {name: tensor.to(device, dtype) for name, tensor in self._tensors().items()}

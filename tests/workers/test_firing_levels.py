@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import select
 
 from interp.collect.memory import collection_bytes
 from interp.config.settings import Settings
+from interp.dictionary.formats import header_of
 from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import DictionarySpec, JobSpec
@@ -15,6 +17,7 @@ from interp.files.evidence_codec import decode_evidence
 from interp.store import migrate
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
+from tests.dictionary import files
 from tests.workers.test_pipeline import complete
 from workers import artifact_paths
 from workers.leases import HeldLease
@@ -102,3 +105,25 @@ def test_prepare_tells_how_far_calibration_is(neurons: JobSpec, tmp_path: Path, 
     assert told == sorted(told)
     assert len({units for units in told if units > 100 * TOKENISED}) > 1, "while it calibrates"
     assert told[-1] == 100
+
+
+def test_a_batch_topk_dictionary_fires_above_the_threshold_that_its_run_records(tiny_job: JobSpec, tmp_path: Path) -> None:
+    """Bussmann's files hold no threshold: the corpus gives one, and it stands with the run's facts."""
+    header = header_of(tiny_job.dictionary)
+    generator = torch.Generator().manual_seed(0)
+    encoder = torch.randn(header.d_in, 64, generator=generator)
+    tensors = {"W_enc": encoder, "W_dec": encoder.T.contiguous(), "b_enc": torch.zeros(64), "b_dec": torch.zeros(header.d_in)}
+    config = {"sae_type": "batchtopk", "top_k": 4, "hook_point": header.hook_point, "input_unit_norm": True}
+    source = files.written(tmp_path / "sae", "config.json", config, "sae.pt", tensors)
+    dictionary = DictionarySpec(source=str(source), name="tiny@batch")
+    collection = tiny_job.collection.model_copy(update={"firing_level": "zero"})
+    job = tiny_job.model_copy(update={"dictionary": dictionary, "features": "0-63", "collection": collection, "scorers": ()})
+    evidence, facts = collected(job, tmp_path / "home")
+    threshold = facts[firing_levels.THRESHOLD]
+    assert isinstance(threshold, float)
+    assert threshold > 0
+    assert facts[firing_levels.FACT] == "zero"
+    assert sum(item.statistics.density for item in evidence) == pytest.approx(4, rel=0.1), "features that fire a token, on average"
+    for item in evidence:
+        values = item.contexts.activations
+        assert not ((values > 0) & (values < np.float16(threshold))).any()

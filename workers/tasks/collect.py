@@ -63,11 +63,13 @@ def prepare(work: Work) -> TaskResult:
     corpus = tokenize_corpus(work.spec.corpus, subject, _store(work), lambda _tokens: _report(work, OPEN), found)
     _report(work, TOKENISED)
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
+    threshold = firing_levels.find_threshold(work, models, corpus, lambda _share: _report(work, TOKENISED))
+    models = firing_levels.with_threshold(models, threshold)
     levels = firing_levels.find(work, models, corpus, features, lambda share: _report(work, TOKENISED + (1 - TOKENISED) * share))
     at_once = _at_once(work, models, count(missing), levels is not None)
     if levels is not None:
         firing_levels.save(work, levels)
-    facts = facts_of(found, corpus) | {firing_levels.FACT: "zero" if levels is None else "quantile"}
+    facts = facts_of(found, corpus) | {firing_levels.FACT: "zero" if levels is None else "quantile"} | threshold
 
     def write(session: Session) -> dict[str, Any]:
         dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
@@ -99,7 +101,9 @@ def collect(work: Work) -> TaskResult:
     start, stop = work.lease.payload["documents"]
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in work.lease.payload["features"]])
     models = models_of(work.runtime, spec, lambda models: collection_bytes(len(features), models.extent, spec.collection))
-    levels = firing_levels.load(work, models, corpus, features)
+    facts = firing_levels.facts_of(work)
+    models = firing_levels.with_threshold(models, facts)
+    levels = firing_levels.load(work, models, corpus, features, facts)
     part = collection.collect(models.subject, models.dictionary, corpus, (start, stop), spec.collection, spec.seed, features, work.progress, levels)
     partial_file.save(_store(work), _partial(work, Stage.COLLECT, work.lease.number), part)
     return TaskResult(lambda _session: {"tokens": work.lease.units})

@@ -1,13 +1,15 @@
-"""Find firing levels in a job's prepare chunk, and read them in collect chunks."""
+"""Find firing levels and BatchTopK's threshold in a job's prepare chunk, and read them in collect chunks."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.collect.levels import FiringLevels, calibrate
+from interp.collect.levels import FiringLevels, batch_top_k_threshold, calibrate
 from interp.collect.neighbours import select_features
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.domain.errors import ArtifactMissingError
@@ -20,8 +22,24 @@ from workers.tasks.model_cache import Models
 
 # Name of the facts of a run that says how its firing levels were made.
 FACT = "firing_level"
+# Name of the fact that holds the threshold of a BatchTopK dictionary, found on the corpus.
+THRESHOLD = "batch_top_k_threshold"
 # The file: the number of features, then their indices, int64, and their levels, float32.
 COUNT, HEAD = "<Q", 8
+
+
+def find_threshold(work: Work, models: Models, corpus: TokenizedCorpus, progress: Callable[[float], None]) -> dict[str, float]:
+    """Return the fact of a BatchTopK dictionary's threshold; none of other dictionaries."""
+    if models.dictionary.batch_k is None:
+        return {}
+    return {THRESHOLD: batch_top_k_threshold(models.subject, models.dictionary, corpus, work.spec.collection, progress)}
+
+
+def with_threshold(models: Models, facts: Mapping[str, Any]) -> Models:
+    """Return the models with a BatchTopK dictionary as JumpReLU, by the run's facts."""
+    if models.dictionary.batch_k is None:
+        return models
+    return replace(models, dictionary=models.dictionary.with_threshold(facts[THRESHOLD]))
 
 
 def find(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64], progress: Callable[[float], None]) -> FiringLevels | None:
@@ -44,10 +62,14 @@ def save(work: Work, levels: FiringLevels) -> None:
     artifact_paths.store_of(work.runtime.settings).put(artifact_paths.levels(work.lease.job_id), write)
 
 
-def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64]) -> FiringLevels | None:
-    """Read the levels of the prepare chunk, or find them again if deleted."""
+def facts_of(work: Work) -> Mapping[str, Any]:
+    """Return the facts of the work's run, which its prepare chunk wrote."""
     with snapshot(work.runtime.engine) as session:
-        facts = runs.facts_of(session, work.run_id)
+        return runs.facts_of(session, work.run_id)
+
+
+def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[np.int64], facts: Mapping[str, Any]) -> FiringLevels | None:
+    """Read the levels of the prepare chunk, or find them again if deleted."""
     if facts.get(FACT) != "quantile":
         return None
     store, name = artifact_paths.store_of(work.runtime.settings), artifact_paths.levels(work.lease.job_id)
