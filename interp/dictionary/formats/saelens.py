@@ -59,6 +59,7 @@ class Metadata(Foreign):
 
     model_name: Name | None = None
     hook_name: Name | None = None
+    hf_hook_name: Name | None = None
     hook_head_index: Index | None = None
     model_from_pretrained_kwargs: Loading | None = None
     norm_scaling_factor: float | None = None
@@ -66,6 +67,15 @@ class Metadata(Foreign):
     prepend_bos: bool | None = None
     exclude_special_tokens: bool | Annotated[list[Index], FirstError()] | None = None
     seqpos_slice: Annotated[list[Bound | None], Field(max_length=3)] | None = None
+
+    @property
+    def hook_point(self) -> str:
+        """Return the hook point; `hook_mlp_in` is the norm's input, or its output by `hf_hook_name`."""
+        place, _, site = (self.hook_name or "").rpartition(".")
+        if site != "hook_mlp_in":
+            return self.hook_name or ""
+        # SAELens names Gemma Scope 2's transcoders so, and adds the module of transformers that they were trained on.
+        return f"{place}.mlp.hook_in" if (self.hf_hook_name or "").endswith("layernorm.output") else f"{place}.hook_resid_mid"
 
     @property
     def positions(self) -> Positions:
@@ -143,7 +153,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG00
         architecture=architecture,
         n_features=n_features,
         d_in=d_in,
-        hook_point=f"{metadata.hook_name}{head}" if metadata.hook_name else "",
+        hook_point=f"{metadata.hook_point}{head}" if metadata.hook_name else "",
         files=(weights, source / CONFIG),
         model=metadata.model_name,
         config=content,
