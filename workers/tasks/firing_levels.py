@@ -1,4 +1,4 @@
-"""Find firing levels and BatchTopK's threshold in a job's prepare chunk, and read them in collect chunks."""
+"""Find firing levels and BatchTopK thresholds in prepare chunks, and read them in collect chunks."""
 
 import struct
 from collections.abc import Callable, Mapping
