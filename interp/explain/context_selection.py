@@ -61,11 +61,16 @@ def silent(contexts: Contexts, random: np.random.Generator) -> Rows:
     drawn = random.permutation(_silent(contexts))
     holds = np.isin(contexts.tokens[drawn], _peaks(contexts)) & contexts.valid()[drawn]
     hard = drawn[np.lexsort((contexts.kinds[drawn] == ContextKind.INACTIVE, ~holds.any(axis=1)))]
-    turns: dict[int, int] = {}
-    turn = np.zeros(len(hard), dtype=np.intp)
-    for place, document in enumerate(contexts.documents[hard].tolist()):
-        turn[place] = turns[document] = turns.get(document, -1) + 1
-    return hard[np.argsort(turn, kind="stable")]
+    return by_turns(hard, contexts.documents)
+
+
+def by_turns(rows: Rows, groups: NDArray[np.integer]) -> Rows:
+    """Return the rows with the first of each group before the second of any."""
+    seen: dict[int, int] = {}
+    turns = np.zeros(len(rows), dtype=np.intp)
+    for place, group in enumerate(groups[rows].tolist()):
+        turns[place] = seen[group] = seen.get(group, -1) + 1
+    return rows[np.argsort(turns, kind="stable")]
 
 
 def _peaks(contexts: Contexts) -> NDArray[np.uint32]:

@@ -1,7 +1,7 @@
 """Compute anytime-valid intervals, so that asking may stop after any answer."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,17 @@ _GRID: Floats = np.linspace(0, 1, CELLS + 1)
 _DISPERSIONS: Floats = np.array([r / (1 - r) for r in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8)])
 
 
-class Stop(StrEnum):
-    """A reason why asking ends."""
-
-    ABOVE = "above"
-    BELOW = "below"
-    NARROW = "narrow"
+# Reasons why asking ends.
+Stop = Literal["above", "below", "narrow"]
 
 
 def decide(bounds: Bounds, threshold: float | None, width: float | None) -> Stop | None:
     """Return why asking may end: clear of `threshold`, or within `width`; else None."""
     if threshold is not None and bounds[0] > threshold:
-        return Stop.ABOVE
+        return "above"
     if threshold is not None and bounds[1] < threshold:
-        return Stop.BELOW
-    return Stop.NARROW if width is not None and bounds[1] - bounds[0] <= width else None
+        return "below"
+    return "narrow" if width is not None and bounds[1] - bounds[0] <= width else None
 
 
 def balanced_sequence(recall_hits: Mask, specificity_hits: Mask, level: float = 0.95, documents: tuple[Ids, Ids] | None = None) -> Bounds:

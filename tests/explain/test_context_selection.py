@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.domain.evidence import ContextKind, Split
-from interp.explain.context_selection import firing, parts, silent, spread, weighted
+from interp.explain.context_selection import by_turns, firing, parts, silent, spread, weighted
 from tests.explain.random_evidence import evidences
 
 
@@ -75,3 +75,22 @@ def test_enough_firing_documents_give_every_part_some(found):
     documents = set(kept.documents.tolist())
     filled = [bool(mask.any()) for mask in parts(kept, (1, 1))]
     assert sum(filled) == min(2, len(documents))
+
+
+def test_one_window_of_each_document_comes_before_the_second_of_any():
+    clusters = np.array([0, 0, 0, 0, 1, 1, 2])
+    assert clusters[by_turns(np.array([3, 1, 4, 6, 0, 5, 2]), clusters)].tolist() == [0, 1, 2, 0, 1, 0, 0]
+
+
+@given(st.lists(st.integers(0, 5), max_size=40), st.integers(0, 2**31 - 1))
+def test_every_window_is_asked_about_once_and_documents_take_turns(documents, seed):
+    clusters = np.array(documents, dtype=np.intp)
+    rows = np.random.default_rng(seed).permutation(len(documents))
+    found = by_turns(rows, clusters)
+    assert sorted(found.tolist()) == list(range(len(documents)))
+    asked = [0] * 6
+    turns = []
+    for cluster in clusters[found].tolist():
+        asked[cluster] += 1
+        turns.append(asked[cluster])
+    assert turns == sorted(turns)

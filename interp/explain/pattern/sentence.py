@@ -1,6 +1,6 @@
 """Write rules as sentences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -216,7 +216,7 @@ def _either(quoted: Sequence[str], rare: int = 0, share: float = 1.0, what: str 
 def _clause(clause: Clause, vocabulary: Vocabulary, most_named: int) -> str:
     breaks = any(_is_break(literal) for literal in clause.literals)
     literals = [_expanded(_of_line(literal) if breaks else literal, most_named) for literal in clause.literals]
-    phrases = [PHRASES[type(literal)](literal, vocabulary) for literal in literals]
+    phrases = [_phrase(literal, vocabulary) for literal in literals]
     names = sorted((phrase for phrase in phrases if phrase.role is not Role.PLACE), key=lambda phrase: phrase.role)
     if not names or names[0].role is Role.EXCEPT:
         names.insert(0, Phrase(Role.CLASS, "any token"))
@@ -268,7 +268,7 @@ def _breaks(columns: str) -> str:
     return f"line breaks indented by {columns} columns"
 
 
-def _flag(literal: Flag, _: Vocabulary) -> Phrase:
+def _flag(literal: Flag) -> Phrase:
     if literal.name in FLAG_PHRASES:
         return Phrase(Role.PLACE, FLAG_PHRASES[literal.name][literal.negated])
     kind = CLASSES[literal.name]
@@ -279,30 +279,26 @@ def _flag(literal: Flag, _: Vocabulary) -> Phrase:
     return Phrase(Role.CLASS, kind.many, kind.qualifier or f"that are {kind.many}")
 
 
-def _seen(literal: Seen, _: Vocabulary) -> Phrase:
-    return Phrase(Role.PLACE, f"with {show(literal.word)} earlier in the {literal.scope}")
-
-
-def _in_row(literal: InRow, _: Vocabulary) -> Phrase:
-    if literal.high is None:
-        return Phrase(Role.PLACE, f"after the input's first {literal.low - 1} tokens")
-    if literal.high <= 1:
-        return Phrase(Role.PLACE, "at the very start of the input")
-    return Phrase(Role.PLACE, f"within the input's first {literal.high} tokens")
-
-
-def _between(literal: Between, _: Vocabulary) -> Phrase:
-    if literal.high is None:
-        return Phrase(Role.CLASS, _breaks(f"{literal.low} or more"))
-    return Phrase(Role.CLASS, _breaks(f"at most {literal.high}" if literal.low == 0 else f"{literal.low} to {literal.high}"))
-
-
-def _contains(literal: Contains, _: Vocabulary) -> Phrase:
-    also = f"that contain {show(literal.piece)}"
-    return Phrase(Role.SHAPE, f"tokens {also}", also)
-
-
-PHRASES: dict[type, Callable[..., Phrase]] = {OneOf: _one_of, Flag: _flag, Seen: _seen, InRow: _in_row, Between: _between, Contains: _contains}
+def _phrase(literal: Literal, vocabulary: Vocabulary) -> Phrase:
+    """Return a condition in words."""
+    match literal:
+        case OneOf():
+            return _one_of(literal, vocabulary)
+        case Flag():
+            return _flag(literal)
+        case Seen(word, scope):
+            return Phrase(Role.PLACE, f"with {show(word)} earlier in the {scope}")
+        case InRow(low, None):
+            return Phrase(Role.PLACE, f"after the input's first {low - 1} tokens")
+        case InRow(_, high):
+            return Phrase(Role.PLACE, "at the very start of the input" if high is None or high <= 1 else f"within the input's first {high} tokens")
+        case Between(_, low, None):
+            return Phrase(Role.CLASS, _breaks(f"{low} or more"))
+        case Between(_, low, high):
+            return Phrase(Role.CLASS, _breaks(f"at most {high}" if low == 0 else f"{low} to {high}"))
+        case Contains(piece):
+            return Phrase(Role.SHAPE, f"tokens that contain {show(piece)}", f"that contain {show(piece)}")
+    raise TypeError(literal)
 
 
 def whole_text(explanation: Explanation, vocabulary: Vocabulary, with_legend: bool = True) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from interp.domain.spec import ScorerSpec
+from interp.explain.context_selection import by_turns
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.score.base import LEVEL
 from interp.score.items.test_set import Rows, TestSet
@@ -58,25 +59,16 @@ async def ask_in_rounds(test_set: TestSet, spec: ScorerSpec, seed: int, ask: Ask
         why = decide(bounds, spec.threshold, spec.width)
         if why is not None:
             break
-    return SequentialVerdicts(np.concatenate(asked), verdicts, len(asked), bounds, why.value if why else ALL_ASKED)
+    return SequentialVerdicts(np.concatenate(asked), verdicts, len(asked), bounds, why or ALL_ASKED)
 
 
 def _rounds(test_set: TestSet, per_prompt: int, seed: int) -> list[Rows]:
     random = np.random.default_rng(seed)
     half = max(1, per_prompt // 2)
-    sides = [_by_turns(random.permutation(np.flatnonzero(side)), test_set.clusters) for side in (test_set.positive, test_set.negative)]
+    sides = [by_turns(random.permutation(np.flatnonzero(side)), test_set.clusters) for side in (test_set.positive, test_set.negative)]
     count = max(-(-len(side) // half) for side in sides)
     rounds = [np.concatenate([side[number * half : (number + 1) * half] for side in sides]) for number in range(count)]
     return rounds or [np.zeros(0, dtype=np.intp)]
-
-
-def _by_turns(rows: Rows, clusters: Rows) -> Rows:
-    """Return the rows with the first of each cluster before the second of any."""
-    seen: dict[int, int] = {}
-    turns = np.zeros(len(rows), dtype=np.intp)
-    for place, cluster in enumerate(clusters[rows].tolist()):
-        turns[place] = seen[cluster] = seen.get(cluster, -1) + 1
-    return rows[np.argsort(turns, kind="stable")]
 
 
 def _bounds(test_set: TestSet, rows: Rows, verdicts: Sequence[Verdict[bool]]) -> Bounds:
