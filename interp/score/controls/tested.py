@@ -17,7 +17,7 @@ from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.stats.agreement import cohens_kappa
 
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
-NO_BASELINE = "The feature has no pattern explanation to be held against."
+NO_BASELINE = "The feature has no pattern explanation to compare with."
 NO_SECOND = "The job names no second judge."
 # One answer cannot both agree and differ.
 MIN_REPEATED = 2

@@ -19,7 +19,7 @@ from interp.score.scorers.choice import JudgedChoice, positions
 Floats = NDArray[np.float64]
 QUESTIONS, OWN = 10, 4
 TOO_FEW = f"A round needs {OWN} firing test windows and a silent one, and there are not so many."
-NO_EXPLANATION = "No explanation is shown, so that there is nothing to hold against another."
+NO_EXPLANATION = "No explanation is shown, so there is none to compare."
 
 
 class Intruder(JudgedChoice):
