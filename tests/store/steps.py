@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -12,8 +13,9 @@ from interp.domain.job_warnings import JobWarning
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning.plan import ChunkPlan
+from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import ChunkRow
+from interp.store.db.tables import ChunkRow, WorkerRow
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease, Released
 from interp.store.queue.progress import JobProgress, progress
@@ -94,3 +96,10 @@ def look(engine: Engine, job_id: str) -> JobProgress:
 def heartbeat(session: Session, lease: Lease, seconds: float, units_done: int) -> bool:
     """Renew one lease; False when it is gone or the job is no longer to be worked on."""
     return bool(chunks.renew(session, [(lease, units_done)], seconds))
+
+
+def workers_seen(engine: Engine, seconds: float) -> list[WorkerRow]:
+    """The worker processes that were seen within the last `seconds`, by name."""
+    with snapshot(engine) as session:
+        since = now(session) - timedelta(seconds=seconds)
+        return list(session.scalars(select(WorkerRow).where(WorkerRow.seen_at >= since).order_by(WorkerRow.name)))

@@ -10,6 +10,7 @@ from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import WorkerRow
 from interp.store.queue import workers
 from interp.store.queue.workers import WorkerInfo
+from tests.store import steps
 
 
 def tell(engine: Engine, owner: str, info: WorkerInfo) -> None:
@@ -18,8 +19,7 @@ def tell(engine: Engine, owner: str, info: WorkerInfo) -> None:
 
 
 def alive(engine: Engine) -> list[str]:
-    with snapshot(engine) as session:
-        return [row.owner for row in workers.alive(session, 30.0)]
+    return [row.owner for row in steps.workers_seen(engine, 30.0)]
 
 
 def memory(engine: Engine, queue: Queue = Queue.GPU) -> int | None:
@@ -41,9 +41,8 @@ def test_a_worker_is_there_until_it_is_gone_or_silent(engine: Engine) -> None:
     fall_silent(engine, "b")
     assert alive(engine) == ["c"]
     tell(engine, "b", WorkerInfo(Queue.GPU, "gpu-b", loaded_models=("models",)))
-    with snapshot(engine) as session:
-        found = workers.alive(session, 30.0)
-    assert [(row.owner, row.loaded_models) for row in found] == [("b", ("models",)), ("c", ())]
+    found = steps.workers_seen(engine, 30.0)
+    assert [(row.owner, row.loaded_models) for row in found] == [("b", ["models"]), ("c", [])]
     assert found[0].started_at <= found[0].seen_at
 
 

@@ -13,10 +13,9 @@ from interp.config.settings import Settings
 from interp.domain.errors import InputError, LeaseLostError, WorkInterruptedError
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import ChunkRow
-from interp.store.queue import completion, jobs, workers
-from interp.store.queue.workers import KnownWorker
+from interp.store.db.engine import make_engine, transaction
+from interp.store.db.tables import ChunkRow, WorkerRow
+from interp.store.queue import completion, jobs
 from tests.store import steps
 from workers import worker
 from workers.leases import LeaseRenewer
@@ -130,14 +129,13 @@ def test_a_wall_clock_that_jumps_loses_no_lease(runtime: Runtime, monkeypatch: p
 
 
 def test_a_process_shows_what_it_has_as_long_as_it_lives(runtime: Runtime) -> None:
-    def shown() -> list[KnownWorker]:
-        with snapshot(runtime.engine) as session:
-            return workers.alive(session, 5.0)
+    def shown() -> list[WorkerRow]:
+        return steps.workers_seen(runtime.engine, 5.0)
 
     runtime.leases.register()
     until(lambda: bool(shown()))
     runtime.info.memory_bytes, runtime.info.loaded_models = 7, ("models",)
-    until(lambda: shown()[0].loaded_models == ("models",))
+    until(lambda: shown()[0].loaded_models == ["models"])
     assert (shown()[0].owner, shown()[0].memory_bytes) == (runtime.owner, 7)
     runtime.leases.unregister()
     assert shown() == []

@@ -18,7 +18,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.queue import chunks, jobs, workers
+from interp.store.queue import chunks, jobs
 from tests.store import steps
 from workers.wakeup import notify
 
@@ -82,8 +82,7 @@ def status(engine: Engine, job_id: str, queue: Queue) -> str:
 
 
 def shown(engine: Engine) -> list[str]:
-    with snapshot(engine) as session:
-        return [row.name for row in workers.alive(session, 30)]
+    return [row.name for row in steps.workers_seen(engine, 30.0)]
 
 
 @pytest.mark.parametrize("queue", [Queue.GPU, Queue.LLM])

@@ -1,7 +1,7 @@
-"""Store worker processes, for planning, `/metrics` and `glossator doctor`."""
+"""Store worker processes, for planning (`metrics` counts them)."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
 from sqlalchemy import delete, func, select
@@ -27,56 +27,16 @@ class WorkerInfo:
     loaded_models: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KnownWorker:
-    """A worker process and the database's time of its last heartbeat."""
-
-    owner: str
-    queue: Queue
-    name: str
-    version: str
-    device: str | None
-    memory_bytes: int | None
-    loaded_models: tuple[str, ...]
-    started_at: datetime
-    seen_at: datetime
-
-
 def seen(session: Session, owner: str, info: WorkerInfo) -> None:
     """Write a live worker process."""
     moment = now(session)
-    row = {
-        "owner": owner,
-        "queue": info.queue,
-        "name": info.name,
-        "version": version("glossator"),
-        "device": info.device,
-        "memory_bytes": info.memory_bytes,
-        "loaded_models": list(info.loaded_models),
-        "started_at": moment,
-        "seen_at": moment,
-    }
-    upsert(session, WorkerRow, [row], keys=["owner"], update=["queue", "name", "device", "memory_bytes", "loaded_models", "seen_at"])
+    row = asdict(info) | {"owner": owner, "version": version("glossator"), "started_at": moment, "seen_at": moment}
+    upsert(session, WorkerRow, [row], keys=["owner"], update=[*asdict(info), "seen_at"])
 
 
 def gone(session: Session, owner: str) -> None:
     """Delete a worker process, which has ended."""
     session.execute(delete(WorkerRow).where(WorkerRow.owner == owner))
-
-
-def alive(session: Session, seconds: float) -> list[KnownWorker]:
-    """Return the processes that were seen within the last `seconds`, by queue and name."""
-    statement = (
-        select(WorkerRow)
-        .where(WorkerRow.seen_at >= now(session) - timedelta(seconds=seconds))
-        .order_by(WorkerRow.queue, WorkerRow.name, WorkerRow.owner)
-    )
-    return [
-        KnownWorker(
-            row.owner, Queue(row.queue), row.name, row.version, row.device, row.memory_bytes, tuple(row.loaded_models), row.started_at, row.seen_at
-        )
-        for row in session.scalars(statement)
-    ]
 
 
 def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:
