@@ -23,7 +23,7 @@ from interp.security.allowed_files import Roots
 from interp.store.db import revision
 from interp.store.db.engine import SQLAlchemyError, make_engine, make_url, snapshot
 from interp.store.queue import metrics
-from interp.store.queue.metrics import MetricValues
+from interp.store.queue.metrics import Readings
 from workers.wakeup import broker_fault
 
 PACKAGES = ("glossator", "fastapi", "sqlalchemy", "celery", "torch", "transformers", "transformer-lens", "numpy")
@@ -117,16 +117,16 @@ def workers(found: Settings) -> list[Finding]:
     figures = _figures(found)
     if figures is None:
         return [Finding("workers", True, "not known without the database")]
-    alive = {queue: int(figures.workers[str(queue),]) for queue in Queue}
+    alive = {queue: int(figures["workers"][str(queue),]) for queue in Queue}
     detail = ", ".join(f"{number} {queue}" for queue, number in alive.items())
     idle = [queue for queue in (Queue.GPU, Queue.LLM) if not alive[queue]]
     if idle:
-        waiting = {queue: int(figures.queue_chunks[str(queue), "ready"]) for queue in idle}
+        waiting = {queue: int(figures["queue_chunks"][str(queue), "ready"]) for queue in idle}
         lacking = " and ".join(f"none of {queue} ({thousands(waiting[queue])} chunks wait for one)" for queue in idle)
         commands = " and ".join(f"`glossator worker {queue}`" for queue in idle)
         cure = f"Start {commands}, or `glossator serve` with its own workers."
         return [Finding("workers", False, f"{detail}; there is {lacking}", cure)]
-    expired = int(sum(figures.leases_expired.values()))
+    expired = int(sum(figures["leases_expired"].values()))
     if expired:
         cure = "Start upkeep: glossator worker upkeep (`glossator serve` with workers does it by itself)."
         return [Finding("workers", False, f"{detail}; {expired} leases have expired, and upkeep has not released them", cure)]
@@ -205,7 +205,7 @@ def _is_unmade(found: Settings) -> bool:
     return url.get_backend_name() == "sqlite" and not os.path.exists(str(url.database))  # noqa: PTH110 - a folder may be shut
 
 
-def _figures(found: Settings) -> MetricValues | None:
+def _figures(found: Settings) -> dict[str, Readings] | None:
     try:
         engine = make_engine(found.database_url)
     except GlossatorError:

@@ -4,7 +4,7 @@ Every API process returns the same figures of the service: scrape one process, o
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Lock
 
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from interp.config.settings import Settings
 from interp.store.db.engine import Engine, SQLAlchemyError, snapshot
 from interp.store.queue import metrics
-from interp.store.queue.metrics import MetricValues, Readings
+from interp.store.queue.metrics import Readings
 
 # Concurrent scrapers share one read of the database.
 KEEP_SECONDS = 2.0
@@ -25,12 +25,12 @@ BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of the service: its name, its meaning, and how it is read."""
+    """A figure of the service: its name, its meaning, and its key in what the database returns."""
 
     name: str
     help: str
     labels: tuple[str, ...]
-    of: Callable[[MetricValues], Readings]
+    key: str
 
     @property
     def is_counter(self) -> bool:
@@ -43,67 +43,67 @@ METRICS = (
         "Open chunks. `ready`: waiting for a worker. `waiting`: waiting for an earlier chunk. `leased`: running. `paused`: of a job that is paused "
         "or being cancelled.",
         ("queue", "status"),
-        lambda figures: figures.queue_chunks,
+        "queue_chunks",
     ),
     Metric(
         "glossator_queue_oldest_ready_seconds",
         "Longest time that a job with ready chunks has waited since a worker last took one of them; 0 if no chunk is ready.",
         ("queue",),
-        lambda figures: figures.oldest_ready,
+        "oldest_ready",
     ),
     Metric(
         "glossator_lease_age_seconds",
         "Age of the oldest lease; 0 if no chunk is leased.",
         ("queue",),
-        lambda figures: figures.lease_age,
+        "lease_age",
     ),
     Metric(
         "glossator_leases_expired",
         "Expired leases that upkeep has not released yet.",
         ("queue",),
-        lambda figures: figures.leases_expired,
+        "leases_expired",
     ),
-    Metric("glossator_workers", "Worker processes that reported within the length of a lease.", ("queue",), lambda figures: figures.workers),
-    Metric("glossator_jobs", "Jobs by status.", ("status",), lambda figures: figures.jobs),
+    Metric("glossator_workers", "Worker processes that reported within the length of a lease.", ("queue",), "workers"),
+    Metric("glossator_jobs", "Jobs by status.", ("status",), "jobs"),
     Metric(
         "glossator_chunks_total",
         "Chunks that have ended: `done`, `failed` or `cancelled`. A chunk that is retried counts again.",
         ("stage", "status"),
-        lambda figures: figures.chunks,
+        "chunks",
     ),
     Metric(
         "glossator_features_total",
         "Features that have passed a stage, counted once per job: `collected`, `explained`, `scored`.",
         ("state",),
-        lambda figures: figures.features,
+        "features",
     ),
     Metric(
         "glossator_features_failed",
         "Features without an explanation from any explainer of their job. A retry can lower it.",
         (),
-        lambda figures: figures.features_failed,
+        "features_failed",
     ),
-    Metric("glossator_tokens_total", "Corpus tokens collected from.", (), lambda figures: figures.tokens),
+    Metric("glossator_tokens_total", "Corpus tokens collected from.", (), "tokens"),
     Metric(
         "glossator_llm_calls_total",
         "Calls to language models that the cache did not answer: `answered`, `refused`, `truncated` or `failed`.",
         ("model", "status"),
-        lambda figures: figures.calls,
+        "calls",
     ),
-    Metric("glossator_llm_attempts_total", "Attempts of these calls, retries included.", ("model",), lambda figures: figures.attempts),
+    Metric("glossator_llm_attempts_total", "Attempts of these calls, retries included.", ("model",), "attempts"),
     Metric(
         "glossator_llm_tokens_total",
         "Tokens of these calls: `prompt` and `completion`. If an endpoint does not count them, an upper bound.",
         ("model", "kind"),
-        lambda figures: figures.llm_tokens,
+        "llm_tokens",
     ),
-    Metric("glossator_llm_cost_usd_total", "US dollars spent, for models with a known price.", ("model",), lambda figures: figures.cost),
-    Metric("glossator_llm_unpriced_calls_total", "Calls whose price is unknown.", ("model",), lambda figures: figures.unpriced),
+    Metric("glossator_llm_cost_usd_total", "US dollars spent, for models with a known price.", ("model",), "cost"),
+    Metric("glossator_llm_unpriced_calls_total", "Calls whose price is unknown.", ("model",), "unpriced"),
     Metric(
         "glossator_webhooks",
         "Webhook events: `waiting` for delivery, `delivered`, or `given_up`.",
         ("state",),
-        lambda figures: figures.webhooks,
+        "webhooks",
     ),
 )
 DATABASE_UP = ("glossator_database_up", "1 if the database answered this scrape. With 0, only this process's own metrics are present.")
@@ -142,7 +142,7 @@ class ServiceFigures(Collector):
         self._engine, self._worker_seconds = engine, worker_seconds
         self._lock = Lock()
         self._read_at, self._seconds = float("-inf"), 0.0
-        self._figures: MetricValues | None = None
+        self._figures: dict[str, Readings] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Yield the families of `METRICS`; if the database does not answer, only its state."""
@@ -153,7 +153,7 @@ class ServiceFigures(Collector):
         yield GaugeMetricFamily(*DATABASE_UP, value=float(figures is not None))
         yield GaugeMetricFamily(*READ_SECONDS, value=seconds)
         if figures is not None:
-            yield from (_family(metric, metric.of(figures)) for metric in METRICS)
+            yield from (_family(metric, figures[metric.key]) for metric in METRICS)
 
     def _read(self) -> None:
         began = time.monotonic()

@@ -26,11 +26,12 @@ SLOT = random.randrange(SLOTS)
 Group = tuple[str, ...]
 GROUP = ("stage", "purpose", "model", "base_url", "transport")
 USAGE = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "usage_unknown", "unpriced", "picodollars", "seconds")
+TOTALS = ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")
 # Each table, the purpose of its rows, and the columns that are summed.
 TABLES: tuple[tuple[type[Base], tuple[str, ...], tuple[str, ...]], ...] = (
     (LlmUsageRow, ("job_id", *GROUP), USAGE),
     (LlmLatencyRow, ("job_id", *GROUP, "bucket"), ("calls",)),
-    (LlmTotalRow, ("model", "status"), ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")),
+    (LlmTotalRow, ("model", "status"), TOTALS),
 )
 # Ratio of a bucket's edges: the middle of a bucket is within 5% of all that is in it.
 RATIO = 1.1
