@@ -15,6 +15,7 @@ from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import Range, count
 from interp.planning.preflight import Preflight
 from interp.store.db.engine import Engine, Session, snapshot
+from interp.store.listings.feature_detail import vocabulary_blob
 from interp.store.results import evidence, runs
 
 MAX_FEATURES = 24
@@ -79,7 +80,7 @@ def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequenc
     chosen = _some(alive, spec.seed, most)
     blobs = evidence.load(session, run_id, [(feature, feature + 1) for feature in chosen])
     counted = round(len(alive) * len(wanted) / len(collected))
-    return Drawn("evidence", tuple(blobs), counted, len(wanted), runs.vocabulary_blob(session, run_id), tuple(blobs.values()))
+    return Drawn("evidence", tuple(blobs), counted, len(wanted), vocabulary_blob(session, known[1].subject_id), tuple(blobs.values()))
 
 
 def _some(features: Sequence[int], seed: int, most: int) -> list[int]:

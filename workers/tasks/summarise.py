@@ -62,8 +62,7 @@ def _made(work: Work) -> JobSummary:
     run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         seen = dictionary_scores.summaries(session, run_id)
-        n_features = runs.n_features_of(session, run_id)
-        tokens = runs.tokens_of(session, run_id)
+        n_features, tokens = runs.size_of(session, run_id)
         asked = work.spec.feature_ranges() or [(0, n_features)]
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
         best = BestSoFar()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import ConflictError, InputError, NotFoundError
@@ -13,11 +13,13 @@ from interp.domain.vocabulary import Vocabulary
 from interp.store.db.bulk import insert
 from interp.store.db.dialect import now
 from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRow, RunRow, SubjectRow
+from interp.store.listings import queries
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.
 NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 # Jobs of a run that are listed with it.
 MOST_JOBS = 20
+RUNS = select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id)
 # Of completed runs, the current one first.
 ORDER = (RunRow.pinned_at.is_(None), RunRow.pinned_at.desc(), RunRow.covered_features.desc(), RunRow.completed_at.desc(), RunRow.id.desc())
 
@@ -37,10 +39,7 @@ def save(session: Session, digest: str, dictionary_id: int, identity: dict[str, 
 
 def find(session: Session, digest: str) -> tuple[RunRow, DictionaryRow] | None:
     """Return the run with this digest and its dictionary, or None without one."""
-    found = session.execute(
-        select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.digest == digest)
-    ).first()
-    return None if found is None else (found[0], found[1])
+    return next(iter(_pairs(session, RUNS.where(RunRow.digest == digest))), None)
 
 
 def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprint: str | None) -> str | None:
@@ -58,14 +57,10 @@ def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprin
     return None
 
 
-def n_features_of(session: Session, run_id: int) -> int:
-    """Return how many features the run's dictionary has."""
-    return session.scalars(select(DictionaryRow.n_features).join(RunRow, RunRow.dictionary_id == DictionaryRow.id).where(RunRow.id == run_id)).one()
-
-
-def tokens_of(session: Session, run_id: int) -> int:
-    """Return how many tokens the evidence was collected from."""
-    return session.execute(select(RunRow.tokens).where(RunRow.id == run_id)).scalar_one()
+def size_of(session: Session, run_id: int) -> tuple[int, int]:
+    """Return the numbers of features of the run's dictionary, and of tokens that the evidence was collected from."""
+    ((run, dictionary),) = _pairs(session, RUNS.where(RunRow.id == run_id))
+    return dictionary.n_features, run.tokens
 
 
 def facts_of(session: Session, run_id: int) -> dict[str, Any]:
@@ -76,17 +71,8 @@ def facts_of(session: Session, run_id: int) -> dict[str, Any]:
 
 def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
     """Return the vocabulary of the run's subject."""
-    return Vocabulary.from_bytes(vocabulary_blob(session, run_id))
-
-
-def vocabulary_blob(session: Session, run_id: int) -> bytes:
-    """Return the packed vocabulary of the run's subject."""
-    return session.execute(
-        select(SubjectRow.vocabulary)
-        .join(DictionaryRow, DictionaryRow.subject_id == SubjectRow.id)
-        .join(RunRow, RunRow.dictionary_id == DictionaryRow.id)
-        .where(RunRow.id == run_id)
-    ).scalar_one()
+    subject = RUNS.join(SubjectRow, SubjectRow.id == DictionaryRow.subject_id).where(RunRow.id == run_id)
+    return Vocabulary.from_bytes(session.scalars(subject.with_only_columns(SubjectRow.vocabulary)).one())
 
 
 def complete(session: Session, run_id: int) -> None:
@@ -100,8 +86,7 @@ def current(session: Session, dictionary_id: int) -> RunRow | None:
 
     The pinned run; else, of completed ones, the one with evidence of most features; of equals the last that completed.
     """
-    completed = select(RunRow).where(RunRow.dictionary_id == dictionary_id, RunRow.completed_at.is_not(None))
-    return session.scalars(completed.order_by(*ORDER).limit(1)).first()
+    return next(iter(all_current(session, {dictionary_id})), None)
 
 
 def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow:
@@ -110,21 +95,13 @@ def named(session: Session, dictionary: DictionaryRow, reference: str) -> RunRow
     Raises InputError for other references, NotFoundError where no run or several match.
     """
     name = reference.removeprefix(f"{dictionary.name}/")
-    of = select(RunRow).where(RunRow.dictionary_id == dictionary.id).order_by(RunRow.id)
-    if NUMBER.fullmatch(name):
-        found = session.scalars(of.where(RunRow.number == int(name))).all()
-    elif DIGEST.fullmatch(name):
-        found = session.scalars(of.where(RunRow.digest.startswith(name, autoescape=True)).limit(2)).all()
-    else:
+    of = select(RunRow).where(RunRow.dictionary_id == dictionary.id)
+    if not (NUMBER.fullmatch(name) or DIGEST.fullmatch(name)):
         raise InputError(
             f"{reference!r} names no run.", cure=f"Write its number, its address such as {dictionary.name}/1, or 8 or more digits of its digest."
         )
-    if len(found) != 1:
-        last = session.scalar(select(func.max(RunRow.number)).where(RunRow.dictionary_id == dictionary.id))
-        why = f"Several runs begin with {name}." if found else f"Its runs are numbered 1 to {last}." if last else "It has none."
-        cure = f"List them with `glossator runs {dictionary.name}` (GET /v1/runs?dictionary={dictionary.name})."
-        raise NotFoundError(f"No run {reference!r} of {dictionary.name}.", why=why, cure=cure)
-    return found[0]
+    is_wanted = RunRow.number == int(name) if NUMBER.fullmatch(name) else RunRow.digest.startswith(name, autoescape=True)
+    return _only(session, of.where(is_wanted), f"{reference!r} of {dictionary.name}")
 
 
 def shown(session: Session, dictionary: DictionaryRow, reference: str | None = None, begun: int | None = None) -> RunRow:
@@ -178,8 +155,7 @@ def current_from(session: Session, run_id: int | None) -> tuple[int, ...]:
 
 def of_ids(session: Session, ids: Collection[int]) -> dict[int, tuple[RunRow, DictionaryRow]]:
     """Return some runs with their dictionaries, by id."""
-    found = session.execute(select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id.in_(ids)))
-    return {run.id: (run, dictionary) for run, dictionary in found}
+    return {run.id: (run, dictionary) for run, dictionary in _pairs(session, RUNS.where(RunRow.id.in_(ids)))}
 
 
 def pin(session: Session, dictionary: DictionaryRow, run: RunRow) -> None:
@@ -201,9 +177,8 @@ def unpin(session: Session, dictionary: DictionaryRow) -> None:
 
 def page(session: Session, dictionary_id: int | None, after: int, limit: int) -> list[tuple[RunRow, DictionaryRow]]:
     """Return some runs of one or all dictionaries, by id, with their dictionaries."""
-    statement = select(RunRow, DictionaryRow).join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(RunRow.id > after)
-    of = statement if dictionary_id is None else statement.where(RunRow.dictionary_id == dictionary_id)
-    return [(run, dictionary) for run, dictionary in session.execute(of.order_by(RunRow.id).limit(limit))]
+    of = RUNS if dictionary_id is None else RUNS.where(RunRow.dictionary_id == dictionary_id)
+    return _pairs(session, of.where(RunRow.id > after).order_by(RunRow.id).limit(limit))
 
 
 def covered(session: Session, ids: Collection[int]) -> dict[int, int]:
@@ -227,16 +202,19 @@ def addressed(session: Session, reference: str) -> RunRow:
     """Return a run by address or digest (8+ digits), or raise NotFoundError or InputError."""
     of, _, number = reference.rpartition("/")
     if of:
-        dictionary = session.scalar(select(DictionaryRow).where(DictionaryRow.name == of))
-        if dictionary is None:
-            raise NotFoundError(
-                f"No run {reference!r}.", why=f"There is no dictionary {of!r}.", cure="List the runs with `glossator runs` (GET /v1/runs)."
-            )
-        return named(session, dictionary, number)
+        return named(session, queries.dictionary(session, of), number)
     if not DIGEST.fullmatch(reference):
         raise InputError(f"{reference!r} names no run.", cure="Name the dictionary as well, or write its address such as pystdlib@1-res/1.")
-    found = session.scalars(select(RunRow).where(RunRow.digest.startswith(reference, autoescape=True)).limit(2)).all()
+    return _only(session, select(RunRow).where(RunRow.digest.startswith(reference, autoescape=True)), repr(reference))
+
+
+def _only(session: Session, statement: Select[RunRow], what: str) -> RunRow:
+    found = session.scalars(statement.limit(2)).all()
     if len(found) != 1:
-        why = f"Several runs begin with {reference}." if found else ""
-        raise NotFoundError(f"No run {reference!r}.", why=why, cure="List the runs with `glossator runs` (GET /v1/runs).")
+        problem = "Several runs match" if found else "No run matches"
+        raise NotFoundError(f"{problem} {what}.", cure="List the runs with `glossator runs` (GET /v1/runs).")
     return found[0]
+
+
+def _pairs(session: Session, statement: Select[RunRow, DictionaryRow]) -> list[tuple[RunRow, DictionaryRow]]:
+    return [(run, dictionary) for run, dictionary in session.execute(statement)]
