@@ -51,6 +51,7 @@ from interp.domain.spec import (
 from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
+from interp.store.db.text import unpack
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
 from workers.runtime import Runtime
@@ -162,7 +163,7 @@ def questions(runtime: Runtime) -> list[dict[str, Any]]:
     """The bodies of all requests of the job that ran."""
     with snapshot(runtime.engine) as session:
         keys = session.scalars(select(LlmCallRow.key)).all()
-        return [json.loads(exchange.prompt) for exchange in reply_cache.load(session, list(keys)).values()]
+        return [json.loads(unpack(reply.prompt)) for reply in reply_cache.load(session, list(keys)).values()]
 
 
 async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) -> Run:

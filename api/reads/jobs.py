@@ -15,9 +15,8 @@ from interp.domain.spec import ROLES, BudgetSpec
 from interp.store.db.engine import Session
 from interp.store.db.tables import JobRow
 from interp.store.listings import queries
-from interp.store.listings.queries import MAX_LIMIT, JobQuery
+from interp.store.listings.queries import MAX_LIMIT
 from interp.store.llm import call_stats, calls
-from interp.store.llm.calls import CallQuery
 from interp.store.queue import budgets, webhooks
 from interp.store.queue.progress import of_jobs
 from interp.store.results import runs
@@ -46,7 +45,7 @@ def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: 
     """Return one page of jobs, newest first; raises CursorInvalidError."""
     listing = {"of": "jobs", "status": status}
     after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
-    page = queries.jobs(session, JobQuery(status, after, limit))
+    page = queries.jobs(session, status, after, limit)
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
     return pages.build(JobPage, page.rows, lambda rows: _answers(session, rows), lambda row: row.id, listing, place)
 
@@ -95,7 +94,7 @@ def call_page(session: Session, job_id: str, filters: CallFilters) -> CallPage:
     """Return a page of language model calls; raises NotFoundError, CursorInvalidError."""
     job, listing = queries.job(session, job_id), filters.listing(job_id)
     after = cursors.decode(listing, filters.cursor, CALL_PLACE)[0] if filters.cursor else None
-    found = calls.page(session, CallQuery(job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1))
+    found = calls.page(session, job.id, filters.stage, filters.index, filters.status, after, filters.limit + 1)
     place = (found[filters.limit - 1].id,) if len(found) > filters.limit else None
     return pages.build(
         CallPage,

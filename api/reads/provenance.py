@@ -26,11 +26,10 @@ from interp.domain.vocabulary import Vocabulary
 from interp.explain.pattern.sentence import whole_text
 from interp.score.items.codec import decode_items
 from interp.store.db.engine import Session
-from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, RunRow, ScoreRow
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, LlmCallRow, LlmReplyRow, RunRow, ScoreRow
 from interp.store.db.text import unpack
 from interp.store.listings import feature_detail, queries
 from interp.store.llm import calls, reply_cache
-from interp.store.llm.reply_cache import Exchange
 from interp.store.results import explanations, runs
 
 CallKey = tuple[str, str]  # (purpose, key of the call)
@@ -47,7 +46,7 @@ class FeatureRecords:
     vocabulary: Vocabulary
     items: Mapping[int, Sequence[Item]]
     contexts: Mapping[str, ContextAnswer]
-    replies: Mapping[str, Exchange]
+    replies: Mapping[str, LlmReplyRow]
     calls: Mapping[str, Sequence[LlmCallRow]]
 
     def explanation(self, row: ExplanationRow, scores: Sequence[ScoreRow]) -> ExplanationProvenance:
@@ -98,14 +97,12 @@ class FeatureRecords:
         record = next((row for row in records if row.job_id == job_id), records[0] if records else None)
         found: dict[str, Any] = dict.fromkeys(CallProvenance.model_fields)
         if reply is not None:
-            usage = reply.usage
-            tokens = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "usage_known": usage.is_known}
-            found |= tokens | {"status": "answered", "model": reply.model, "base_url": reply.base_url, "cost_usd": reply.cost_usd}
+            found |= {name: getattr(reply, name) for name in found if hasattr(reply, name)} | {"status": "answered"}
         if record is not None:
             found |= {name: getattr(record, name) for name in found if hasattr(record, name)} | {"job": record.job_id}
-            found |= {"prompt": record.prompt and unpack(record.prompt), "reply": record.raw and unpack(record.raw)}
-        if reply is not None:
-            found |= {"prompt": reply.prompt, "reply": reply.raw}
+        texts = reply or record
+        if texts is not None:
+            found |= {"prompt": texts.prompt and unpack(texts.prompt), "reply": texts.raw and unpack(texts.raw)}
         return CallProvenance(**found | {"key": key, "purpose": purpose, "prompt": _json(found["prompt"]), "reply": _json(found["reply"])})
 
 

@@ -8,8 +8,9 @@ from interp.llm.base import Usage
 from interp.llm.call_store import PendingBatch
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmBatchRow
+from interp.store.db.text import unpack
 from interp.store.llm import batches, call_stats, calls, reply_cache
-from interp.store.llm.calls import CallQuery, pack_call
+from interp.store.llm.calls import pack_call
 from tests.store.asked import BASE_URL, MODEL, call
 
 
@@ -27,7 +28,7 @@ def test_an_answer_is_recalled_by_its_key_with_usage_and_cost(engine: Engine) ->
     assert set(found) == {"a", "b"}
     assert (found["a"].raw, found["a"].usage, found["a"].cost_usd) == ('{"choices": []}', Usage(5, 6), None)
     assert not found["b"].usage.is_known
-    assert (whole["a"].prompt, whole["a"].model, whole["a"].base_url) == ('{"asked": "a ü"}', MODEL, BASE_URL)
+    assert (unpack(whole["a"].prompt), whole["a"].model, whole["a"].base_url) == ('{"asked": "a ü"}', MODEL, BASE_URL)
     assert list(whole) == ["a"]
 
 
@@ -39,7 +40,7 @@ def test_what_was_not_answered_is_kept_with_what_came_back_and_never_recalled(en
     )
     with snapshot(engine) as session:
         assert reply_cache.recall(session, ["refused", "truncated", "failed", "none"]) == {}
-        found = calls.page(session, CallQuery("job", feature=7))
+        found = calls.page(session, "job", feature=7)
     assert [(row.status, row.error) for row in found[:2]] == [("refused", "it was refused"), ("truncated", "it was truncated")]
     assert [row.raw is None for row in found] == [False, False, False, True]
     assert all(row.prompt is not None for row in found)
@@ -80,9 +81,9 @@ def test_usage_adds_up_by_stage_purpose_and_model_and_an_unknown_price_stays_unk
 def test_calls_come_in_pages(engine: Engine) -> None:
     save(engine, *(call(str(number), feature=number % 2, stage="score" if number > 5 else "explain") for number in range(9)))
     with snapshot(engine) as session:
-        first = calls.page(session, CallQuery("job", limit=4))
-        rest = calls.page(session, CallQuery("job", after=first[-1].id))
-        some = calls.page(session, CallQuery("job", stage="score", feature=1))
+        first = calls.page(session, "job", limit=4)
+        rest = calls.page(session, "job", after=first[-1].id)
+        some = calls.page(session, "job", stage="score", feature=1)
     assert [row.key for row in (*first, *rest)] == [str(number) for number in range(9)]
     assert [row.key for row in some] == ["7"]
 

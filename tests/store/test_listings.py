@@ -20,9 +20,8 @@ from interp.store.db.dialect import in_index_order
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow
 from interp.store.listings import keyset, queries
-from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, JobQuery, ListingPage, Position
+from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, ListingPage, Position
 from interp.store.llm import calls
-from interp.store.llm.calls import CallQuery
 from tests import databases
 from tests.api import synthetic
 
@@ -336,13 +335,13 @@ MIDDLE = (datetime.now(UTC) - timedelta(seconds=JOBS / 2), "job5")
 @pytest.mark.parametrize("after", [None, MIDDLE])
 @pytest.mark.parametrize("status", [None, *JobStatus])
 def test_a_page_of_jobs_reads_little_more_than_the_jobs_of_the_page(busy: Engine, status: JobStatus | None, after: Any) -> None:
-    assert_reads_few(plans_of(busy, lambda session: queries.jobs(session, JobQuery(status, after, 50))), 200)
+    assert_reads_few(plans_of(busy, lambda session: queries.jobs(session, status, after, 50)), 200)
 
 
 @pytest.mark.parametrize("after", [None, CALLS // 2])
 @pytest.mark.parametrize("wanted", [{}, {"feature": 700}, {"status": "failed"}, {"stage": "score"}, {"feature": 700, "status": "failed"}])
 def test_a_page_of_calls_walks_the_index_of_its_job(busy: Engine, wanted: dict[str, Any], after: int | None) -> None:
-    walk, rows = plans_of(busy, lambda session: calls.page(session, CallQuery("job1", after=after, **wanted)))
+    walk, rows = plans_of(busy, lambda session: calls.page(session, "job1", after=after, **wanted))
     assert_walks(walk, "ix_llm_calls_job", "ix_llm_calls_feature")
     assert_reads_few([rows], 50)
 

@@ -93,7 +93,7 @@ def contexts_shown(runtime: Runtime, job_id: str, stage: str) -> dict[str, set[s
         kept = reply_cache.load(session, [row.key for row in rows])
     found: dict[str, set[str]] = {}
     for row in rows:
-        prompt = kept[row.key].prompt if row.prompt is None else unpack(row.prompt)
+        prompt = unpack(kept[row.key].prompt if row.prompt is None else row.prompt)
         for message in json.loads(prompt)["messages"]:
             fenced = [part for part in parse_fenced(message["content"]) if part.kind == "context"]
             found.setdefault(row.purpose, set()).update(window_of(part.text) for part in fenced)
@@ -146,7 +146,10 @@ def test_what_an_explanation_says_it_was_shown_is_what_its_prompt_shows(runtime:
         with snapshot(runtime.engine) as session:
             asked = reply_cache.load(session, [call.key for call in prompts if call.feature == row.feature]).values()
         fenced = {
-            window_of(found.text) for one in asked for message in json.loads(one.prompt)["messages"] for found in parse_fenced(message["content"])
+            window_of(found.text)
+            for one in asked
+            for message in json.loads(unpack(one.prompt))["messages"]
+            for found in parse_fenced(message["content"])
         }
         assert {text for text in fenced if text in said} == said, f"feature {row.feature}: provenance and prompt agree"
 

@@ -12,6 +12,7 @@ from interp.domain.lifecycle import Queue
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow, ScoreRow
+from interp.store.db.text import unpack
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress
@@ -77,7 +78,7 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
     assert all(score.shrunken_value is not None for score in scores if score.value is not None)
     assert {control["name"] for control in scores[0].controls or []} == {"empty", "baseline", "repeat", "judge_swap", "gold"}
     assert listed
-    assert all("Task: " in exchange.prompt and "choices" in exchange.raw for exchange in kept.values())
+    assert all("Task: " in unpack(reply.prompt) and "choices" in unpack(reply.raw) for reply in kept.values())
 
 
 def test_a_second_identical_job_makes_no_call_and_other_nulls_pay_for_themselves_alone(

@@ -304,7 +304,7 @@ def test_an_answer_is_recalled_at_once_and_is_durable_on_the_way_out(engine: Eng
     another = make_engine(database_url)
     with snapshot(another) as session:
         assert reply_cache.recall(session, ["k"])["k"].raw == "first"
-        assert [row.status for row in calls.page(session, calls.CallQuery(lease.job_id, feature=7))] == ["answered", "refused"]
+        assert [row.status for row in calls.page(session, lease.job_id, feature=7)] == ["answered", "refused"]
     another.dispose()
 
 

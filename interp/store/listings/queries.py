@@ -76,15 +76,6 @@ class ExplanationQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class JobQuery:
-    """Filters of jobs, newest first; `after` is the last row's creation time and id."""
-
-    status: JobStatus | None = None
-    after: tuple[datetime, str] | None = None
-    limit: int = 50
-
-
-@dataclass(frozen=True, slots=True)
 class ListingPage(Generic[Row, Place]):
     """Rows of a page, and the cursor of the next (None on the last page)."""
 
@@ -224,15 +215,17 @@ def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, lis
     return found
 
 
-def jobs(session: Session, query: JobQuery) -> ListingPage[JobRow, tuple[datetime, str]]:
-    """Return one page of jobs, the newest first."""
+def jobs(
+    session: Session, status: JobStatus | None = None, after: tuple[datetime, str] | None = None, limit: int = 50
+) -> ListingPage[JobRow, tuple[datetime, str]]:
+    """Return one page of jobs, the newest first; `after` is the last row's creation time and id."""
     order = (JobRow.created_at, JobRow.id)
-    statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(query.limit + 1)
-    if query.status is not None:
-        statement = statement.where(JobRow.status == query.status)
-    if query.after is not None:
-        statement = statement.where(tuple_(*order) < tuple_(*query.after))
-    rows, more = _cut(session.scalars(statement).all(), query.limit)
+    statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(limit + 1)
+    if status is not None:
+        statement = statement.where(JobRow.status == status)
+    if after is not None:
+        statement = statement.where(tuple_(*order) < tuple_(*after))
+    rows, more = _cut(session.scalars(statement).all(), limit)
     return ListingPage(rows, (rows[-1].created_at, rows[-1].id) if more else None)
 
 

@@ -1,7 +1,7 @@
 """Store recorded calls, one row per question sent, in the order of recording."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -9,91 +9,66 @@ from sqlalchemy.orm import Session
 
 from interp.llm.call_store import Call
 from interp.store.db.dialect import in_index_order, now
-from interp.store.db.tables import LlmCallRow
+from interp.store.db.tables import LlmCallRow, LlmReplyRow
 from interp.store.db.text import pack, storable
 from interp.store.llm import call_stats, reply_cache
+from interp.store.llm.reply_cache import portions
+
+# Columns of the reply cache.
+OF_REPLIES = [column.key for column in LlmReplyRow.__table__.c]
 
 
-@dataclass(frozen=True, slots=True)
-class CallRows:
-    """The rows of a call in `llm_calls`, and in `llm_replies` when it was answered."""
-
-    call: dict[str, Any]
-    reply: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallQuery:
-    """Filters of a job's calls; `after` is the last row's id."""
-
-    job_id: str
-    stage: str | None = None
-    feature: int | None = None
-    status: str | None = None
-    after: int | None = None
-    limit: int = 50
-
-
-def pack_call(call: Call) -> CallRows:
-    """Return the rows of a call; outside of a transaction, since it compresses texts."""
-    of_both = {
-        "key": call.key,
-        "model": call.model,
-        "base_url": call.base_url,
+def pack_call(call: Call) -> dict[str, Any]:
+    """Return the row of a call; outside of a transaction, since it compresses texts."""
+    return {
+        **asdict(call.tag),
+        **{name: getattr(call, name) for name in ("key", "model", "base_url", "transport", "template", "status", "attempts", "cost_usd", "seconds")},
         "prompt_tokens": call.usage.prompt_tokens,
         "completion_tokens": call.usage.completion_tokens,
         "usage_known": call.usage.is_known,
-        "cost_usd": call.cost_usd,
-    }
-    was_answered = call.status == "answered" and call.raw is not None
-    prompt, raw = pack(call.prompt), None if call.raw is None else pack(call.raw)
-    row = of_both | {
-        "job_id": call.tag.job_id,
-        "chunk_id": call.tag.chunk_id,
-        "stage": call.tag.stage,
-        "feature": call.tag.feature,
-        "purpose": call.tag.purpose,
-        "transport": call.transport,
-        "template": call.template,
-        "status": call.status,
-        "attempts": call.attempts,
-        "seconds": call.seconds,
         "error": storable(call.error),
-        "prompt": None if was_answered else prompt,
-        "raw": None if was_answered else raw,
+        "prompt": pack(call.prompt),
+        "raw": None if call.raw is None else pack(call.raw),
     }
-    return CallRows(row, of_both | {"prompt": prompt, "raw": raw} if was_answered else None)
 
 
-def save(session: Session, packed: Sequence[CallRows]) -> None:
-    """Write calls, cache their answers, and add them to all sums."""
+def save(session: Session, packed: Sequence[dict[str, Any]]) -> None:
+    """Write calls, cache their answers, and add them to all sums.
+
+    The texts of an answered call are in the cache alone.
+    """
     if not packed:
         return
     moment = now(session)
-    session.connection().execute(insert(LlmCallRow), [item.call | {"created_at": moment} for item in packed])
-    reply_cache.save(session, [item.reply | {"created_at": moment} for item in packed if item.reply is not None])
-    call_stats.add(session, [item.call for item in packed])
+    dated = [row | {"created_at": moment} for row in packed]
+    answered = [row for row in dated if row["status"] == "answered" and row["raw"] is not None]
+    replies = [{name: row[name] for name in OF_REPLIES} for row in answered]
+    for row in answered:
+        row |= {"prompt": None, "raw": None}
+    session.connection().execute(insert(LlmCallRow), dated)
+    reply_cache.save(session, replies)
+    call_stats.add(session, packed)
 
 
-def page(session: Session, query: CallQuery) -> Sequence[LlmCallRow]:
-    """Return up to `limit` calls after the cursor, by a covering index."""
+def page(
+    session: Session,
+    job_id: str,
+    stage: str | None = None,
+    feature: int | None = None,
+    status: str | None = None,
+    after: int | None = None,
+    limit: int = 50,
+) -> Sequence[LlmCallRow]:
+    """Return up to `limit` calls of a job after the id `after`, by a covering index."""
     in_index_order(session)
-    statement = select(LlmCallRow.id).where(LlmCallRow.job_id == query.job_id).order_by(LlmCallRow.id).limit(query.limit)
-    for name in ("stage", "feature", "status"):
-        value = getattr(query, name)
-        if value is not None:
-            statement = statement.where(getattr(LlmCallRow, name) == value)
-    if query.after is not None:
-        statement = statement.where(LlmCallRow.id > query.after)
+    filters = ((LlmCallRow.stage, stage), (LlmCallRow.feature, feature), (LlmCallRow.status, status))
+    wanted = [column == value for column, value in filters if value is not None]
     # Keys alone, or PostgreSQL might read all jobs' calls in the order of their ids, where a job has many of them.
-    keys = session.scalars(statement).all()
-    return session.scalars(select(LlmCallRow).where(LlmCallRow.id.in_(keys)).order_by(LlmCallRow.id)).all()
+    keys = select(LlmCallRow.id).where(LlmCallRow.job_id == job_id, LlmCallRow.id > (after or 0), *wanted).order_by(LlmCallRow.id).limit(limit)
+    return session.scalars(select(LlmCallRow).where(LlmCallRow.id.in_(session.scalars(keys).all())).order_by(LlmCallRow.id)).all()
 
 
 def by_key(session: Session, keys: Sequence[str]) -> list[LlmCallRow]:
     """Return all calls with one of these keys, of any job, oldest first."""
-    found: list[LlmCallRow] = []
-    for start in range(0, len(keys), reply_cache.MOST_KEYS):
-        some = keys[start : start + reply_cache.MOST_KEYS]
-        found += session.scalars(select(LlmCallRow).where(LlmCallRow.key.in_(some)).order_by(LlmCallRow.id))
-    return found
+    statement = select(LlmCallRow).order_by(LlmCallRow.id)
+    return [row for some in portions(keys) for row in session.scalars(statement.where(LlmCallRow.key.in_(some)))]

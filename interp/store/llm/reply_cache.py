@@ -1,8 +1,6 @@
 """Cache answers by what decides them, unless refused, truncated or failed; first write wins."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -19,37 +17,17 @@ from interp.store.db.text import unpack
 MOST_KEYS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A cached question and its whole answer; `prompt` and `raw` are JSON texts."""
-
-    key: str
-    model: str
-    base_url: str
-    prompt: str
-    raw: str
-    usage: Usage
-    cost_usd: float | None
-    created_at: datetime
-
-
 def recall(session: Session, keys: Collection[str]) -> dict[str, StoredReply]:
     """Return the cached answers among `keys`."""
     usage = (LlmReplyRow.prompt_tokens, LlmReplyRow.completion_tokens, LlmReplyRow.usage_known)
     statement = select(LlmReplyRow.key, LlmReplyRow.raw, LlmReplyRow.cost_usd, *usage)
-    rows = (row for some in _portions(keys) for row in session.execute(statement.where(LlmReplyRow.key.in_(some))))
+    rows = (row for some in portions(keys) for row in session.execute(statement.where(LlmReplyRow.key.in_(some))))
     return {key: StoredReply(key, unpack(raw), Usage(asked, answered, known), cost) for key, raw, cost, asked, answered, known in rows}
 
 
-def load(session: Session, keys: Collection[str]) -> dict[str, Exchange]:
+def load(session: Session, keys: Collection[str]) -> dict[str, LlmReplyRow]:
     """Return the cached questions with their answers among `keys`."""
-    found: dict[str, Exchange] = {}
-    for some in _portions(keys):
-        for row in session.scalars(select(LlmReplyRow).where(LlmReplyRow.key.in_(some))):
-            usage = Usage(row.prompt_tokens, row.completion_tokens, row.usage_known)
-            exchange = Exchange(row.key, row.model, row.base_url, unpack(row.prompt), unpack(row.raw), usage, row.cost_usd, row.created_at)
-            found[row.key] = exchange
-    return found
+    return {row.key: row for some in portions(keys) for row in session.scalars(select(LlmReplyRow).where(LlmReplyRow.key.in_(some)))}
 
 
 def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
@@ -76,10 +54,11 @@ def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
 
 def forget(session: Session, keys: Collection[str]) -> None:
     """Delete cached answers, so that the same questions are asked again."""
-    for some in _portions(sorted(keys)):
+    for some in portions(sorted(keys)):
         session.execute(delete(LlmReplyRow).where(LlmReplyRow.key.in_(some)).execution_options(synchronize_session=False))
 
 
-def _portions(keys: Collection[str]) -> list[list[str]]:
+def portions(keys: Collection[str]) -> list[list[str]]:
+    """Return the distinct keys, as many together as one statement takes."""
     distinct = list(dict.fromkeys(keys))
     return [distinct[start : start + MOST_KEYS] for start in range(0, len(distinct), MOST_KEYS)]
