@@ -17,7 +17,7 @@ from interp.store.db.dialect import now
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, WorkerRow
 from interp.store.queue import chunks, completion, jobs
-from interp.store.queue.chunks import Lease, Released
+from interp.store.queue.chunks import Lease
 from interp.store.queue.progress import JobProgress, progress
 
 SPEC = JobSpec(subject=SubjectSpec(model="m"), dictionary=DictionarySpec(source="d"), corpus=CorpusSpec(path="c"))
@@ -67,7 +67,7 @@ def take(engine: Engine, of: Queue, seconds: float = SECONDS) -> Lease:
     return lease
 
 
-def finish(engine: Engine, lease: Lease) -> Released:
+def finish(engine: Engine, lease: Lease) -> list[str]:
     with transaction(engine) as session:
         return completion.finish(session, lease, None)
 

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
 
 from interp.domain.errors import LeaseLostError
-from interp.domain.lifecycle import Queue, Stage
+from interp.domain.lifecycle import ChunkStatus, Queue, Stage
 from interp.planning.plan import ChunkPlan
 from interp.store.db.engine import transaction
 from interp.store.queue import chunks, completion, jobs
@@ -67,7 +68,7 @@ def test_workers_that_finish_at_once_release_what_waits_exactly_once(engine: Eng
         released: list[str] = []
 
         def finish(lease: Lease, released: list[str] = released) -> None:
-            released.extend(steps.finish(engine, lease).chunk_ids)
+            released.extend(steps.finish(engine, lease))
 
         together(*[lambda lease=lease, finish=finish: finish(lease) for lease in leases])
         assert len(released) == 1
@@ -81,11 +82,11 @@ def test_a_chunk_may_wait_for_a_span_of_another_stage(engine: Engine) -> None:
     merge = ChunkPlan(Stage.MERGE, 0, 4, {}, "combine:0-1")
     job_id = steps.running(engine, *collects, *combines, merge)
     leases = {lease.number: lease for lease in (steps.take(engine, Queue.GPU) for _ in range(5))}
-    assert [len(steps.finish(engine, leases[number]).chunk_ids) for number in (4, 0, 3, 1)] == [0, 0, 0, 0]
-    assert len(steps.finish(engine, leases[2]).chunk_ids) == 2, "one chunk may be the last of two spans"
+    assert [len(steps.finish(engine, leases[number])) for number in (4, 0, 3, 1)] == [0, 0, 0, 0]
+    assert len(steps.finish(engine, leases[2])) == 2, "one chunk may be the last of two spans"
     first, second = (steps.take(engine, Queue.GPU) for _ in range(2))
-    assert steps.finish(engine, second).chunk_ids == []
-    assert len(steps.finish(engine, first).chunk_ids) == 1
+    assert steps.finish(engine, second) == []
+    assert len(steps.finish(engine, first)) == 1
     assert steps.statuses(engine, job_id)["merge:0"] == "ready"
 
 
@@ -93,7 +94,7 @@ def test_the_last_chunks_of_a_span_that_end_at_once_release_once(engine: Engine)
     job_id = steps.running(engine, *(ChunkPlan(Stage.COLLECT, number, 4) for number in range(8)), ChunkPlan(Stage.COMBINE, 0, 4, {}, "collect:2-5"))
     leases = [steps.take(engine, Queue.GPU) for _ in range(8)]
     released: list[str] = []
-    together(*[lambda lease=lease: released.extend(steps.finish(engine, lease).chunk_ids) for lease in leases[2:6]])
+    together(*[lambda lease=lease: released.extend(steps.finish(engine, lease)) for lease in leases[2:6]])
     assert len(released) == 1
     assert steps.statuses(engine, job_id)["combine:0"] == "ready"
 
@@ -129,7 +130,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(engine: Engine) -> None:
     assert steps.look(engine, job_id).request_counts.failed == 0
     with transaction(engine) as session:
         assert not steps.heartbeat(session, frozen, 30, 1)
-    for ending in (chunks.cancelled, lambda session, lease: chunks.again(session, lease, None, counts=True)):
+    for ending in (partial(chunks.end, target=ChunkStatus.CANCELLED), lambda session, lease: chunks.again(session, lease, None, counts=True)):
         with pytest.raises(LeaseLostError), transaction(engine) as session:
             ending(session, frozen)
     steps.finish(engine, thawed)

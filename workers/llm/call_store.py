@@ -19,7 +19,7 @@ from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 from interp.store.db.engine import DBAPIError, Engine, Session, is_transient, snapshot, transaction
 from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
-from interp.store.queue.budgets import NOTHING, Grant, Sums, sums_of
+from interp.store.queue.budgets import NOTHING, Grant, Sums, add_sums, sums_of
 from interp.store.queue.chunks import Lease
 from workers.llm.event_loop import one_per_process
 
@@ -82,7 +82,7 @@ class WriteQueue:
 
     def settle(self, account: Account, reserved: Sums, spent: Sums) -> None:
         before = self.settled.get(account, (NOTHING, NOTHING))
-        self.settled[account] = (_add(before[0], reserved), _add(before[1], spent))
+        self.settled[account] = (add_sums(before[0], reserved), add_sums(before[1], spent))
 
 
 class CallWriter:
@@ -361,7 +361,3 @@ def _budget_reached(grant: Grant, amount: Amount) -> BudgetReachedError:
         caps=caps,
         used=used,
     )
-
-
-def _add(one: Sums, other: Sums) -> Sums:
-    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])

@@ -122,17 +122,17 @@ def settle_and_reserve(session: Session, budget: str, token: str, returned: Sums
     _increase(row, "spent_", spent)
     if lease is None:
         return Grant(0, False, _state(row), is_lost=True)
-    caps, used, reserved = _sums(row, "cap"), _add(_sums(row, "spent"), _sums(row, "unsettled")), _sums(row, "reserved")
+    caps, used, reserved = _sums(row, "cap"), add_sums(_sums(row, "spent"), _sums(row, "unsettled")), _sums(row, "reserved")
     taken, granted = NOTHING, 0
     for amount in amounts:
-        more = _add(taken, sums_of(amount))
-        if not _fits(_add(_add(used, reserved), more), caps):
+        more = add_sums(taken, sums_of(amount))
+        if not _fits(add_sums(add_sums(used, reserved), more), caps):
             break
         taken, granted = more, granted + 1
     _increase(row, "reserved_", taken)
-    _increase(lease, "", _add(taken, _negative(returned)))
+    _increase(lease, "", add_sums(taken, _negative(returned)))
     left = amounts[granted:]
-    may_wait = bool(left) and any(_add(reserved, taken)) and _fits(_add(used, sums_of(left[0])), caps)
+    may_wait = bool(left) and any(add_sums(reserved, taken)) and _fits(add_sums(used, sums_of(left[0])), caps)
     return Grant(granted, may_wait, _state(row))
 
 
@@ -158,6 +158,10 @@ def orphans(session: Session) -> list[str]:
 def sums_of(amount: Amount) -> Sums:
     """Return (calls, tokens, picodollars); an unknown price counts 0, since dollar caps refuse it."""
     return (amount.calls, amount.tokens, _picodollars(amount.usd or 0.0))
+
+
+def add_sums(one: Sums, other: Sums) -> Sums:
+    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
 
 
 def _lock(session: Session, budget: str) -> LlmBudgetRow:
@@ -188,10 +192,6 @@ def _caps(caps: BudgetSpec) -> dict[str, int | None]:
 
 def _picodollars(usd: float) -> int:
     return round(usd * PICO)
-
-
-def _add(one: Sums, other: Sums) -> Sums:
-    return (one[0] + other[0], one[1] + other[1], one[2] + other[2])
 
 
 def _negative(sums: Any) -> Sums:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Result, case, exists, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Result, Subquery, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import LeaseLostError
@@ -140,17 +140,13 @@ def wanted(session: Session, leases: Sequence[Lease]) -> set[str]:
 
 def done(session: Session, lease: Lease, result: dict[str, Any] | None) -> None:
     """Mark the chunk done, or raise LeaseLostError, after which the transaction must be rolled back."""
-    _end(session, lease, ChunkStatus.DONE, units_done=ChunkRow.units_total, result=result, error=None)
+    end(session, lease, ChunkStatus.DONE, units_done=ChunkRow.units_total, result=result, error=None)
 
 
-def failed(session: Session, lease: Lease, problem: dict[str, Any]) -> None:
-    """Mark the chunk failed with its problem, or raise LeaseLostError."""
-    _end(session, lease, ChunkStatus.FAILED, error=problem)
-
-
-def cancelled(session: Session, lease: Lease) -> None:
-    """Mark the chunk of a cancelled or failed job cancelled, or raise LeaseLostError."""
-    _end(session, lease, ChunkStatus.CANCELLED)
+def end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
+    """Mark the chunk done, failed or cancelled, or raise LeaseLostError."""
+    if not _move(session, target, *held(lease), finished_at=clock(session), **values, **NO_LEASE):
+        raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
 
 def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts: bool) -> None:
@@ -161,16 +157,8 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
         raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """Chunks that became ready at the end of another, and whether its stage ended."""
-
-    chunk_ids: list[str]
-    stage_is_over: bool
-
-
-def release_waiting(session: Session, lease: Lease) -> Released:
-    """Make ready what waited for this ended chunk, its stage, or a span of it.
+def release_waiting(session: Session, lease: Lease) -> list[str]:
+    """Make ready what waited for this ended chunk, its stage, or a span of it; return the ids.
 
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
@@ -180,7 +168,7 @@ def release_waiting(session: Session, lease: Lease) -> Released:
     ended += [span.name for span in map(Span.of, spans) if not _is_open(session, lease.job_id, span)]
     waiting = (ChunkRow.job_id == lease.job_id, ChunkRow.status == ChunkStatus.WAITING, ChunkRow.waits_for.in_(ended))
     statement = update(ChunkRow).where(*waiting).values(status=ChunkStatus.READY).returning(ChunkRow.id)
-    return Released(list(session.scalars(statement.execution_options(synchronize_session=False))), is_over)
+    return list(session.scalars(statement.execution_options(synchronize_session=False)))
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
@@ -231,6 +219,13 @@ def leased(session: Session, job_id: str, stage: Stage) -> list[Lease]:
     """Return the leases on a job's chunks of one stage, by number."""
     rows = select(ChunkRow).where(ChunkRow.job_id == job_id, ChunkRow.stage == stage, ChunkRow.status == ChunkStatus.LEASED)
     return [_lease(chunk) for chunk in session.scalars(rows.order_by(ChunkRow.number))]
+
+
+def leased_by_stage(*where: ColumnElement[bool]) -> Subquery:
+    """Return the query for the number, the units done and the first start of leased chunks, by job and stage."""
+    sums = (func.count().label("number"), func.sum(ChunkRow.units_done).label("units"), func.min(ChunkRow.started_at).label("started_at"))
+    stages = select(ChunkRow.job_id, ChunkRow.stage, *sums).where(*where, ChunkRow.status == ChunkStatus.LEASED)
+    return stages.group_by(ChunkRow.job_id, ChunkRow.stage).subquery()
 
 
 def repeated(session: Session, job_id: str) -> dict[str, int]:
@@ -342,11 +337,6 @@ def _mark_answered(session: Session, chunk_id: str) -> None:
 
 def _set_notified(session: Session, moment: datetime | None, *where: ColumnElement[bool]) -> None:
     session.execute(update(ChunkRow).where(*where).values(notified_at=moment).execution_options(synchronize_session=False))
-
-
-def _end(session: Session, lease: Lease, target: ChunkStatus, **values: Any) -> None:
-    if not _move(session, target, *held(lease), finished_at=clock(session), **values, **NO_LEASE):
-        raise LeaseLostError(f"chunk {lease.chunk_id} is no longer ours")
 
 
 def _is_over(chunk: ChunkRow, moment: datetime, is_gone: Callable[[str], bool]) -> bool:

@@ -7,11 +7,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import GlossatorError, LeaseLostError, problem_of
-from interp.domain.lifecycle import WORKABLE, JobStatus, Stage, sources_of
+from interp.domain.lifecycle import WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
 from interp.planning.retry_plan import EXPENDABLE
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import budgets, chunks, jobs
-from interp.store.queue.chunks import Lease, Released
+from interp.store.queue.chunks import Lease
 
 # A paused job keeps what was done for it, and its chunks.
 ALIVE = frozenset({*WORKABLE, JobStatus.PAUSED})
@@ -21,8 +21,8 @@ class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's w
     """The error of a chunk whose workers all died."""
 
 
-def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> Released:
-    """Mark the chunk done and release its dependents; the end of summarise completes the job.
+def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> list[str]:
+    """Mark the chunk done and return the ids of those it released; the end of summarise completes the job.
 
     `result` is then the job's summary. Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be
     written: a job that was paused meanwhile takes them, since they are paid for, but is not completed.
@@ -51,7 +51,7 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
     elif lease.attempt < max_attempts:
         chunks.again(session, lease, problem, counts=True)
     else:
-        chunks.failed(session, lease, problem)
+        chunks.end(session, lease, ChunkStatus.FAILED, error=problem)
         if max_attempts == 0 or lease.stage not in EXPENDABLE:
             jobs.fail(session, lease.job_id, _of_job(problem, lease))
         else:
@@ -118,7 +118,7 @@ def _lost(lease: Lease) -> dict[str, Any]:
 
 
 def _cancelled(session: Session, lease: Lease) -> None:
-    chunks.cancelled(session, lease)
+    chunks.end(session, lease, ChunkStatus.CANCELLED)
     jobs.settle(session, lease.job_id)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
@@ -26,24 +26,12 @@ from interp.store.llm import reply_cache
 from interp.store.queue import budgets, chunks, paused_time, webhooks
 from interp.store.results import runs
 
-
-class PreflightFacts(Protocol):
-    """The part of `interp.planning.preflight.Preflight` that submission needs."""
-
-    @property
-    def n_features(self) -> int: ...
-    @property
-    def identity(self) -> dict[str, Any]: ...
-    @property
-    def warnings(self) -> Sequence[JobWarning]: ...
-    @property
-    def corpus(self) -> dict[str, Any] | None: ...
-    @property
-    def fingerprint(self) -> str | None: ...
+if TYPE_CHECKING:
+    from interp.planning.preflight import Preflight
 
 
 def submit(
-    session: Session, spec: JobSpec, preflight: PreflightFacts | None = None, idempotency_key: str | None = None, asked: JobSpec | None = None
+    session: Session, spec: JobSpec, preflight: "Preflight | None" = None, idempotency_key: str | None = None, asked: JobSpec | None = None
 ) -> JobRow:
     """Write a job, its budget and its first chunk, or return the key's job.
 
@@ -60,7 +48,7 @@ def submit(
     return get(session, job_id)
 
 
-def admit(session: Session, job_id: str, spec: JobSpec, preflight: PreflightFacts) -> None:
+def admit(session: Session, job_id: str, spec: JobSpec, preflight: "Preflight") -> None:
     """Queue a job whose files were checked; raises LeaseLostError where the check has ended."""
     found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
@@ -83,7 +71,7 @@ def control_of(session: Session, job_id: str) -> JobRow | None:
 def _write(
     session: Session,
     spec: JobSpec,
-    preflight: PreflightFacts | None,
+    preflight: "Preflight | None",
     key: str | None = None,
     asked: JobSpec | None = None,
     control_of: str | None = None,
@@ -110,12 +98,12 @@ def _write(
     return created
 
 
-def _write_control(session: Session, spec: JobSpec, preflight: PreflightFacts, job_id: str) -> None:
+def _write_control(session: Session, spec: JobSpec, preflight: "Preflight", job_id: str) -> None:
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
         _write(session, _random_weights(spec), preflight, control_of=job_id)
 
 
-def _facts(spec: JobSpec, preflight: PreflightFacts | None) -> dict[str, Any]:
+def _facts(spec: JobSpec, preflight: "Preflight | None") -> dict[str, Any]:
     """Return the job's columns about its files, as far as known."""
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.n_features
@@ -130,8 +118,9 @@ get = queries.job
 
 
 def hold(session: Session, job_id: str) -> JobRow:
-    """Return the job with its row locked, so that its changes are serial."""
-    return session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)).one()
+    """Return the job with its row locked, so that its changes are serial, or raise NotFoundError."""
+    locked = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)
+    return session.scalars(locked).first() or get(session, job_id)
 
 
 def start(session: Session, job_id: str) -> None:
@@ -158,14 +147,16 @@ def cancel(session: Session, job_id: str) -> JobRow:
 
     Repeating it changes nothing. Raises NotFoundError, and ConflictError for a job that has completed or failed.
     """
-    get(session, job_id)
     job = hold(session, job_id)
     if job.status in JOB_ENDS - {JobStatus.CANCELLED}:
         raise ConflictError(f"Job {job_id} has {job.status} and cannot be cancelled.", job=job_id, status_of_job=job.status)
     if job.status in sources_of(JobStatus.CANCELLED) - {JobStatus.CANCELLING}:
         chunks.cancel_open(session, job_id)
-        target = JobStatus.CANCELLING if chunks.any_leased(session, job_id) else JobStatus.CANCELLED
-        _cancel_to(session, job_id, target)
+        moment = now(session)
+        if chunks.any_leased(session, job_id):
+            _move(session, job_id, JobStatus.CANCELLING, cancelling_at=moment)
+        else:
+            _move(session, job_id, JobStatus.CANCELLED, cancelling_at=moment, finished_at=moment)
     return get(session, job_id)
 
 
@@ -174,7 +165,6 @@ def pause(session: Session, job_id: str, problem: dict[str, Any] | None = None) 
 
     `problem` is the reason, if not the user's wish. Raises NotFoundError, and ConflictError for a job that is over, being cancelled or still checked.
     """
-    get(session, job_id)
     job = hold(session, job_id)
     if job.status not in sources_of(JobStatus.PAUSED) | {JobStatus.PAUSED}:
         raise ConflictError(f"Job {job_id} is {job.status} and cannot be paused.", job=job_id, status_of_job=job.status)
@@ -189,7 +179,6 @@ def resume(session: Session, job_id: str, budget: BudgetSpec | None = None) -> J
     A running job gets the caps alone. Answers are kept, so nothing is paid for twice. Its random-weights control, paused on the same budget, resumes
     with it. Raises NotFoundError, and ConflictError for a job that is over or being cancelled, or whose workers may still spend uncounted amounts.
     """
-    get(session, job_id)
     job = hold(session, job_id)
     if job.status not in (JobStatus.PAUSED, *WORKABLE):
         raise ConflictError(f"Job {job_id} is {job.status} and cannot be resumed.", job=job_id, status_of_job=job.status)
@@ -211,7 +200,6 @@ def retry(session: Session, job_id: str) -> JobRow:
 
     Unusable answers are asked for again. Raises NotFoundError, and ConflictError where nothing failed, or the job is paused or (being) cancelled.
     """
-    get(session, job_id)
     job = hold(session, job_id)
     if job.status not in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.COMPLETED):
         raise ConflictError(
@@ -272,13 +260,6 @@ def _target_of_retry(job: JobRow, states: Sequence[ChunkState], reopened: set[st
     if any(state.stage == Stage.CHECK for state in states if state.id in reopened):
         return JobStatus.CHECKING
     return JobStatus.RUNNING if job.started_at else JobStatus.QUEUED
-
-
-def _cancel_to(session: Session, job_id: str, target: JobStatus) -> None:
-    moment = now(session)
-    times = {"cancelling_at": moment} if target == JobStatus.CANCELLING else {"cancelling_at": moment, "finished_at": moment}
-    if not _move(session, job_id, target, **times):
-        raise RuntimeError(f"job {job_id} cannot become {target}, though its row is held")
 
 
 def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:

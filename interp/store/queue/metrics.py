@@ -14,6 +14,7 @@ from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, 
 from interp.store.db.dialect import now
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow, LlmTotalRow, StageCountRow, WebhookRow, WorkerRow
 from interp.store.llm.call_stats import PICO, TOTALS
+from interp.store.queue.chunks import leased_by_stage
 
 Labels = tuple[str, ...]
 Readings = Mapping[Labels, float]
@@ -45,12 +46,7 @@ def _open(session: Session, moment: datetime) -> dict[str, Readings]:
 
     One statement reads all, so that no chunk is counted twice.
     """
-    leased = (
-        select(ChunkRow.job_id, ChunkRow.stage, func.count().label("number"))
-        .where(ChunkRow.status == ChunkStatus.LEASED)
-        .group_by(ChunkRow.job_id, ChunkRow.stage)
-        .subquery()
-    )
+    leased = leased_by_stage()
     counts = (StageCountRow.queue, JobRow.status, StageCountRow.waiting, StageCountRow.open, func.coalesce(leased.c.number, 0))
     statement = (
         select(*counts, JobRow.created_at, StageCountRow.released_at, FairShareRow.last_claimed_at)

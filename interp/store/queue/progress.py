@@ -1,6 +1,6 @@
 """Compute the progress of jobs from kept sums and leased chunks, at constant cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from interp.domain.lifecycle import JOB_ENDS, QUEUE_OF, ChunkStatus, JobStatus, 
 from interp.store.db.dialect import now
 from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.listings import queries
+from interp.store.queue.chunks import leased_by_stage
 
 UNITS = {Stage.CHECK: "chunks", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
@@ -66,29 +67,6 @@ class JobProgress:
     inactive_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StageSums:
-    """A stage's sums, and the count, units done and first start of leased chunks."""
-
-    kept: StageCountRow
-    leased: int
-    units: int
-    started_at: datetime | None
-
-    def chunks(self) -> dict[str, int]:
-        """Return the number of chunks by status, where there are any."""
-        kept = self.kept
-        counts = {
-            ChunkStatus.WAITING: kept.waiting,
-            ChunkStatus.READY: kept.open - kept.waiting - self.leased,
-            ChunkStatus.LEASED: self.leased,
-            ChunkStatus.DONE: kept.done_now,
-            ChunkStatus.FAILED: kept.failed_now,
-            ChunkStatus.CANCELLED: kept.chunks - kept.open - kept.done_now - kept.failed_now,
-        }
-        return {str(status): number for status, number in counts.items() if number}
-
-
 def progress(session: Session, job_id: str) -> JobProgress:
     """Return the progress of a job, or raise NotFoundError."""
     return of_jobs(session, [queries.job(session, job_id)])[job_id]
@@ -97,49 +75,38 @@ def progress(session: Session, job_id: str) -> JobProgress:
 def of_jobs(session: Session, rows: Sequence[JobRow]) -> dict[str, JobProgress]:
     """Return the progress of some jobs by id, with one statement for all of them."""
     moment = now(session)
-    found = _sums(session, [job.id for job in rows])
-    return {job.id: _progress(job, found.get(job.id, []), moment) for job in rows}
+    found = _stages(session, rows, moment)
+    return {job.id: _progress(job, found.get(job.id, {}), moment) for job in rows}
 
 
-def _progress(job: JobRow, found: Sequence[StageSums], moment: datetime) -> JobProgress:
-    by_stage = {sums.kept.stage: sums for sums in found}
-    stages = tuple(_stage(by_stage[stage], job.paused_at or moment) for stage in Stage if stage in by_stage)
+def _progress(job: JobRow, found: Mapping[Stage, StageProgress], moment: datetime) -> JobProgress:
+    stages = tuple(found[stage] for stage in Stage if stage in found)
     eta = None if job.status in JOB_ENDS else _eta(stages, moment)
     columns = {field.name: getattr(job, field.name) for field in fields(JobProgress) if field.name in JobRow.__table__.c}
-    return JobProgress(job.id, request_counts=_counts(job, stages), stages=stages, eta=eta, **columns)
+    return JobProgress(job.id, request_counts=_counts(job, found), stages=stages, eta=eta, **columns)
 
 
-def _sums(session: Session, job_ids: Sequence[str]) -> dict[str, list[StageSums]]:
+def _stages(session: Session, jobs: Sequence[JobRow], moment: datetime) -> dict[str, dict[Stage, StageProgress]]:
     """Return each job's stages by one statement, so that no chunk counts twice."""
-    leased = (
-        select(
-            ChunkRow.job_id,
-            ChunkRow.stage,
-            func.count().label("number"),
-            func.sum(ChunkRow.units_done).label("units"),
-            func.min(ChunkRow.started_at).label("started_at"),
-        )
-        .where(ChunkRow.job_id.in_(job_ids), ChunkRow.queue.in_(QUEUES), ChunkRow.status == ChunkStatus.LEASED)
-        .group_by(ChunkRow.job_id, ChunkRow.stage)
-        .subquery()
-    )
-    worked_on = (func.coalesce(leased.c.number, 0), func.coalesce(leased.c.units, 0), leased.c.started_at)
+    paused = {job.id: job.paused_at for job in jobs}
+    leased = leased_by_stage(ChunkRow.job_id.in_(paused), ChunkRow.queue.in_(QUEUES))
     statement = (
-        select(StageCountRow, *worked_on)
+        select(StageCountRow, func.coalesce(leased.c.number, 0), func.coalesce(leased.c.units, 0), leased.c.started_at)
         .outerjoin(leased, (leased.c.job_id == StageCountRow.job_id) & (leased.c.stage == StageCountRow.stage))
-        .where(StageCountRow.job_id.in_(job_ids), StageCountRow.chunks > 0)
+        .where(StageCountRow.job_id.in_(paused), StageCountRow.chunks > 0)
         .execution_options(populate_existing=True)
     )
-    found: dict[str, list[StageSums]] = {}
+    found: dict[str, dict[Stage, StageProgress]] = {}
     for kept, number, units, started_at in session.execute(statement):
-        found.setdefault(kept.job_id, []).append(StageSums(kept, int(number), int(units), started_at))
+        stage = _stage(kept, int(number), int(units), started_at, paused[kept.job_id] or moment)
+        found.setdefault(kept.job_id, {})[stage.stage] = stage
     return found
 
 
-def _stage(sums: StageSums, moment: datetime) -> StageProgress:
-    kept, stage = sums.kept, Stage(sums.kept.stage)
-    done, total = kept.units_now + sums.units, kept.units_total
-    started = min((start for start in (kept.started_at, sums.started_at) if start), default=None)
+def _stage(kept: StageCountRow, leased: int, units: int, started_at: datetime | None, moment: datetime) -> StageProgress:
+    """Return a stage from its sums, and the number, units done and first start of its leased chunks."""
+    stage, done, total = Stage(kept.stage), kept.units_now + units, kept.units_total
+    started = min((start for start in (kept.started_at, started_at) if start), default=None)
     finished = None if kept.open else kept.finished_at
     seconds = max(((finished or moment) - started).total_seconds() - kept.inactive_seconds, 0.0) if started else 0.0
     unit = UNITS.get(stage, "features")
@@ -149,17 +116,28 @@ def _stage(sums: StageSums, moment: datetime) -> StageProgress:
     # Percents take unequal times, so there is no rate.
     remaining = seconds / done * (total - done) if done and unit != "percent" else None
     eta = remaining if kept.open else 0.0
-    return StageProgress(stage, unit, done, total, sums.chunks(), started, finished, seconds, eta)
+    return StageProgress(stage, unit, done, total, _chunks(kept, leased), started, finished, seconds, eta)
 
 
-def _counts(job: JobRow, stages: tuple[StageProgress, ...]) -> RequestCounts:
-    by_stage = {stage.stage: stage for stage in stages}
-    if not stages and job.status == JobStatus.COMPLETED:
-        # Retention deleted its chunks before such sums were kept.
-        return RequestCounts(job.features_total or 0, (job.features_total or 0) - job.features_failed, job.features_failed)
-    last = by_stage.get(Stage.SCORE) or by_stage.get(Stage.EXPLAIN)
-    through = max(last.done - job.features_failed, 0) if last else 0
-    return RequestCounts(job.features_total or 0, through, job.features_failed)
+def _chunks(kept: StageCountRow, leased: int) -> dict[str, int]:
+    """Return the number of chunks by status, where there are any."""
+    counts = {
+        ChunkStatus.WAITING: kept.waiting,
+        ChunkStatus.READY: kept.open - kept.waiting - leased,
+        ChunkStatus.LEASED: leased,
+        ChunkStatus.DONE: kept.done_now,
+        ChunkStatus.FAILED: kept.failed_now,
+        ChunkStatus.CANCELLED: kept.chunks - kept.open - kept.done_now - kept.failed_now,
+    }
+    return {str(status): number for status, number in counts.items() if number}
+
+
+def _counts(job: JobRow, stages: Mapping[Stage, StageProgress]) -> RequestCounts:
+    total = job.features_total or 0
+    last = stages.get(Stage.SCORE) or stages.get(Stage.EXPLAIN)
+    # Retention deleted the chunks of some completed jobs before such sums were kept.
+    ended = total if not stages and job.status == JobStatus.COMPLETED else last.done if last else 0
+    return RequestCounts(total, max(ended - job.features_failed, 0), job.features_failed)
 
 
 def _eta(stages: tuple[StageProgress, ...], moment: datetime) -> datetime | None:
