@@ -82,7 +82,8 @@ def add(session: Session, job_id: str, priority: int, plans: Sequence[ChunkPlan]
         for plan in plans
     ]
     if new:
-        upsert(session, ChunkRow, new, keys=["id"], update=[])
+        # With RETURNING many rows are one statement, and the triggers that count chunks run once for each.
+        upsert(session, ChunkRow, new, keys=["id"], update=[], returning=[ChunkRow.id])
         if len(new) >= ANALYZE_ROWS:
             analyze(session, ChunkRow)
         fair_share.add_queues(session, job_id, {QUEUE_OF[plan.stage] for plan in plans})
