@@ -20,7 +20,6 @@ class FeatureDetailRow:
 
     row: FeatureRow
     evidence: "FeatureEvidence"
-    run: RunRow
     subject: str
     labels: dict[int, tuple[str | None, float | None]]
 
@@ -49,18 +48,15 @@ def read(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -
         select(FeatureRow.feature, FeatureRow.label, FeatureRow.score).where(FeatureRow.run_id == run.id, FeatureRow.feature.in_(nearest))
     )
     labels = {feature: (label, score) for feature, label, score in found}
-    return FeatureDetailRow(row, evidence, run, subject, labels)
+    return FeatureDetailRow(row, evidence, subject, labels)
 
 
 def _missing(dictionary: DictionaryRow, run: RunRow, index: int) -> NotFoundError:
-    name = f"{dictionary.name}:{index}"
-    if not 0 <= index < dictionary.n_features:
-        return NotFoundError(
-            f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {dictionary.n_features - 1}.", features=dictionary.n_features
-        )
-    return NotFoundError(
-        f"Nothing is known of feature {name} yet.", why=f"No job has collected it in run {run.number}.", cure="Submit a job that includes it."
-    )
+    name, last = f"{dictionary.name}:{index}", dictionary.n_features - 1
+    if not 0 <= index <= last:
+        return NotFoundError(f"No feature {name}.", why=f"{dictionary.name} has the features 0 to {last}.", features=dictionary.n_features)
+    why = f"No job has collected it in run {run.number}."
+    return NotFoundError(f"Nothing is known of feature {name} yet.", why=why, cure="Submit a job that includes it.")
 
 
 def explanations_of(session: Session, run: RunRow, index: int) -> Sequence[ExplanationRow]:

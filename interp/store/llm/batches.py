@@ -1,5 +1,7 @@
 """Store batches at endpoints, which a restarted worker reads instead of paying again."""
 
+from dataclasses import asdict
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -21,16 +23,7 @@ def pending(session: Session, chunk_id: str, base_url: str, model: str) -> list[
 
 def submitted(session: Session, job_id: str, chunk_id: str, batch: PendingBatch) -> None:
     """Write a batch that the endpoint has accepted."""
-    row = {
-        "job_id": job_id,
-        "id": batch.id,
-        "chunk_id": chunk_id,
-        "base_url": batch.base_url,
-        "model": batch.model,
-        "keys": list(batch.keys),
-        "created_at": now(session),
-        "ended_at": None,
-    }
+    row = asdict(batch) | {"job_id": job_id, "chunk_id": chunk_id, "created_at": now(session), "ended_at": None}
     upsert(session, LlmBatchRow, [row], keys=["job_id", "id"])
 
 

@@ -15,7 +15,7 @@ from interp.domain.errors import LeaseLostError
 from interp.domain.lifecycle import ChunkStatus
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
-from interp.store.db.bulk import insert
+from interp.store.db.bulk import upsert
 from interp.store.db.tables import ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
 from interp.store.llm.call_stats import PICO
 from interp.store.queue.chunks import Lease, held
@@ -60,8 +60,7 @@ class Grant:
 def create(session: Session, job_id: str, caps: BudgetSpec) -> None:
     """Write the budget of a new job."""
     zero = {f"{kind}_{unit}": 0 for kind in SUMS for unit in UNITS}
-    row = {"job_id": job_id, **_caps(caps), **zero}
-    session.execute(insert(session, LlmBudgetRow).values(row).on_conflict_do_nothing(index_elements=["job_id"]))
+    upsert(session, LlmBudgetRow, [{"job_id": job_id, **_caps(caps), **zero}], ["job_id"], update=[])
 
 
 def get(session: Session, job_id: str) -> BudgetState | None:
@@ -106,7 +105,7 @@ def open_lease(session: Session, lease: Lease) -> BudgetState | None:
     if row is None:
         return None
     new = {"lease_token": lease.token, "budget_id": owner, "chunk_id": lease.chunk_id} | dict.fromkeys(UNITS, 0)
-    session.execute(insert(session, LlmReservationRow).values(new).on_conflict_do_nothing(index_elements=["lease_token"]))
+    upsert(session, LlmReservationRow, [new], ["lease_token"], update=[])
     return _state(row)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import WORKABLE, ChunkStatus, Queue
-from interp.store.db.bulk import insert
+from interp.store.db.bulk import upsert
 from interp.store.db.dialect import skip_locked
 from interp.store.db.tables import ChunkRow, FairShareRow, JobRow
 
@@ -65,8 +65,7 @@ def in_order(waiting: Collection[ReadyJob], loaded_models: Collection[str], mome
 def add_queues(session: Session, job_id: str, queues: Collection[Queue]) -> None:
     """Write that the job has chunks of these queues from now on."""
     rows = [{"job_id": job_id, "queue": queue, "last_claimed_at": None} for queue in sorted(queues)]
-    if rows:
-        session.execute(insert(session, FairShareRow).values(rows).on_conflict_do_nothing(index_elements=["job_id", "queue"]))
+    upsert(session, FairShareRow, rows, ["job_id", "queue"], update=[])
 
 
 def mark_claimed(session: Session, job_id: str, queue: Queue, moment: datetime) -> None:

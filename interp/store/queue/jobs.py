@@ -17,7 +17,7 @@ from interp.observability import traces
 from interp.planning.fingerprint import models_key
 from interp.planning.plan import count, plan_check, plan_prepare
 from interp.planning.retry_plan import ChunkState, reopening
-from interp.store.db.bulk import insert
+from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
 from interp.store.db.tables import JobRow
 from interp.store.db.text import storable
@@ -91,11 +91,10 @@ def _write(
         "traceparent": traces.traceparent(),
         "created_at": now(session),
     } | _facts(spec, preflight)
-    statement = insert(session, JobRow).values(row).on_conflict_do_nothing(index_elements=["idempotency_key"])
-    created = session.execute(statement.returning(JobRow.id)).scalar()
-    if created is not None:
-        chunks.add(session, created, spec.priority, [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)])
-    return created
+    created = bool(upsert(session, JobRow, [row], ["idempotency_key"], update=[], returning=[JobRow.id]))
+    if created:
+        chunks.add(session, row["id"], spec.priority, [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)])
+    return row["id"] if created else None
 
 
 def _write_control(session: Session, spec: JobSpec, preflight: "Preflight", job_id: str) -> None:

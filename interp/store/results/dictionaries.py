@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.domain.vocabulary import Vocabulary
-from interp.store.db.bulk import insert, upsert
+from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
 from interp.store.db.tables import DictionaryRow, SubjectRow
 
@@ -50,6 +50,5 @@ def save_dictionary(
         found = session.scalar(known)
         if found is not None:
             return found
-        row = {"name": candidate, **columns}
-        session.execute(insert(session, DictionaryRow).values(row).on_conflict_do_nothing(index_elements=["name"]))
+        upsert(session, DictionaryRow, [{"name": candidate, **columns}], ["name"], update=[])
     return session.execute(known).scalar_one()

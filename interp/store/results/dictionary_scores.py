@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -58,12 +58,10 @@ def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) 
     paired p value, low and high end of the interval, method of the p value, reason of the null, null values (None where the score has a p value by
     rank), controls.
     """
+    figures = ("value", "lift", "p_value", "q_value", "shrunken_value", "p_paired", "low", "high", "p_method", "null_reason")
     statement = (
         select(ScoreRow.id, ScoreRow.feature, ScoreRow.explanation_id, ExplanationRow.explainer, ExplanationRow.settings_digest, ScoreRow.metric)
-        .add_columns(
-            ScoreRow.value, ScoreRow.lift, ScoreRow.p_value, ScoreRow.q_value, ScoreRow.shrunken_value, ScoreRow.p_paired, ScoreRow.low, ScoreRow.high
-        )
-        .add_columns(ScoreRow.p_method, ScoreRow.null_reason)
+        .add_columns(*(getattr(ScoreRow, name) for name in figures))
         .add_columns(case((ScoreRow.p_method.is_distinct_from("rank"), ScoreRow.null_values)), ScoreRow.controls)
         .join(ExplanationRow, ExplanationRow.id == ScoreRow.explanation_id)
         .where(ScoreRow.run_id == run_id, ScoreRow.scorer == scorer, ScoreRow.settings_digest == settings_digest)
@@ -121,13 +119,13 @@ def labels(session: Session, explanation_ids: Sequence[int]) -> dict[int, str | 
 def save_adjusted(session: Session, scores: Iterable[AdjustedScore]) -> None:
     """Write the adjusted values of scores, which come ascending by id."""
     for some in _cut(scores):
-        update_rows(session, ScoreRow, [_row(item) for item in some], keys=["id"])
+        update_rows(session, ScoreRow, [asdict(item) for item in some], keys=["id"])
 
 
 def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
     """List each feature with its best explanation, from input ascending by feature."""
     for some in _cut(best):
-        update_rows(session, FeatureRow, [{"run_id": run_id} | _row(item) for item in some], ["run_id", "feature"])
+        update_rows(session, FeatureRow, [{"run_id": run_id} | asdict(item) for item in some], ["run_id", "feature"])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
@@ -153,10 +151,6 @@ def numbers(column: Floats) -> list[float | None]:
 def _portions(session: Session, statement: Select[*tuple[Any, ...]]) -> Portions:
     """Return the rows of one statement, of one moment, as they are fetched."""
     return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
-
-
-def _row(item: AdjustedScore | BestExplanation) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__slots__}
 
 
 def _cut(rows: Iterable[T]) -> Iterator[list[T]]:

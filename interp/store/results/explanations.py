@@ -1,7 +1,7 @@
 """Store explanations, one per (run, feature, explainer, settings), and candidates for nulls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
@@ -57,22 +57,8 @@ def save(session: Session, family: ExplanationFamily, explanations: Sequence[Exp
 
     Another job may have been faster. Scores of overwritten explanations are deleted.
     """
-    moment = now(session)
-    rows = [
-        {
-            "run_id": family.run_id,
-            "feature": explanation.feature,
-            "explainer": family.explainer,
-            "settings_digest": family.settings_digest,
-            "text": explanation.text,
-            "failure": explanation.failure,
-            "rule": explanation.rule,
-            "provenance": explanation.provenance,
-            "job_id": job_id,
-            "created_at": moment,
-        }
-        for explanation in explanations
-    ]
+    shared = asdict(family) | {"job_id": job_id, "created_at": now(session)}
+    rows = [asdict(explanation) | shared for explanation in explanations]
     # Never over a good one. New rows are among those written, which have no scores yet.
     written = [row.id for row in upsert(session, Row, rows, KEYS, where=Row.text.is_(None), returning=[Row.id])]
     session.execute(delete(ScoreRow).where(ScoreRow.explanation_id.in_(written)).execution_options(synchronize_session=False))

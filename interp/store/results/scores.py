@@ -45,22 +45,19 @@ def _columns(item: Scored) -> dict[str, Any]:
     lift = null.lift_interval if null else None
     row = {name: getattr(score, name) for name in ("feature", "scorer", "metric", "value", "reason", "answered", "failed", "abstained")}
     row |= {name: getattr(null, name, None) for name in ("lift", "lift_reason", "p_value", "p_method", "p_paired", "p_paired_reason")}
+    row |= {f"null_{name}": getattr(null, name, None) for name in ("value", "reason")}
+    row |= {f"lift_{name}": getattr(lift, name, None) for name in ("low", "high", "method")}
     return row | {
         "explanation_id": item.explanation_id,
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
-        "interval_method": interval.method if interval else None,
-        "lift_low": lift.low if lift else None,
-        "lift_high": lift.high if lift else None,
-        "lift_method": lift.method if lift else None,
-        "null_value": null.value if null else None,
-        "null_reason": null.reason if null else None,
+        "low": getattr(interval, "low", None),
+        "high": getattr(interval, "high", None),
+        "interval_method": getattr(interval, "method", None),
         "null_values": list(null.values) if null and null.values else None,
         "controls": [asdict(control) for control in score.controls] or None,
         "details": {
             "metrics": score.metrics,
             "provenance": score.provenance,
             "null_features": list(null.features) if null else [],
-            "level": interval.level if interval else None,
+            "level": getattr(interval, "level", None),
         },
     }
