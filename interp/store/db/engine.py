@@ -41,6 +41,7 @@ SQLITE_UNFIT = {
     sqlite3.SQLITE_READONLY: ("The database cannot be written to.", "Give this user the right to write its file and folder, or set GLOSSATOR_HOME."),
     sqlite3.SQLITE_PERM: ("The database may not be opened.", "Give this user the right to its file and folder, or set GLOSSATOR_HOME."),
 }
+FREE_SPACE = "Free some space: jobs under way go on by themselves, what was refused is to be sent again."
 # PostgreSQL refuses this user.
 REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
 READING = {"glossator_reading": True, "postgresql_readonly": True}
@@ -70,27 +71,24 @@ def _created(url: URL, **options: Any) -> Engine:
 def database_error(error: DBAPIError) -> GlossatorError | None:
     """Return the database's error for a user to read; None for a program defect."""
     if is_disk_full(error):
-        return DiskFullError("The database cannot grow.", why=_first_line(error), cure="Free some space on its disk.")
+        return DiskFullError("The database cannot grow.", why=_first_line(error), cure=FREE_SPACE)
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in SQLITE_UNFIT:
         what, cure = SQLITE_UNFIT[code & 0xFF]
         return DatabaseUnfitError(what, why=f"SQLite says: {_first_line(error)}.", cure=cure)
-    return unreachable(error) if is_transient(error) else None
+    if not is_transient(error):
+        return None
+    if REFUSED.search(_first_line(error)):
+        what = "The database's server refuses the connection."
+        cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
+    else:
+        what = "The database does not answer."
+        cure = "Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
+    return DatabaseUnreachableError(what, why=_first_line(error), cure=cure)
 
 
 def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-
-
-def unreachable(error: DBAPIError) -> DatabaseUnreachableError:
-    """Return the error of an unreachable database, without the password."""
-    why = _first_line(error)
-    if REFUSED.search(why):
-        cure = "Make the database or the user (createdb, createuser), or correct user, password and name in GLOSSATOR_DATABASE_URL."
-        return DatabaseUnreachableError("The database's server refuses the connection.", why=why, cure=cure)
-    return DatabaseUnreachableError(
-        "The database does not answer.", why=why, cure="Start it, or set GLOSSATOR_DATABASE_URL to where it is; `glossator doctor` looks at both."
-    )
 
 
 def _parsed(url: str) -> URL:
@@ -165,12 +163,9 @@ def transaction(engine: Engine) -> Iterator[Session]:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except DBAPIError as error:
-        if is_disk_full(error):
-            raise DiskFullError(
-                "The database cannot grow.",
-                why=str(error.orig),
-                cure="Free some space: jobs under way go on by themselves, what was refused is to be sent again.",
-            ) from error
+        fault = database_error(error)
+        if isinstance(fault, DiskFullError):
+            raise fault from error
         raise
 
 
