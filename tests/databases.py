@@ -5,8 +5,11 @@ import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
-from sqlalchemy import Connection, make_url, text
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, make_url, text
 
 from interp.store import migrate
 from interp.store.db.engine import make_engine
@@ -58,3 +61,15 @@ def _upgraded() -> Path:
     migrate.upgrade(f"sqlite:///{folder / 'upgraded.db'}")
     assert [path.name for path in folder.iterdir()] == ["upgraded.db"]
     return folder / "upgraded.db"
+
+
+def differences(engine: Engine) -> list[Any]:
+    """The differences between the database and `tables.py`."""
+    with engine.connect() as connection:
+        opts = {"compare_type": True, "include_name": _is_of_tables}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
+
+
+def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
+    """False for the optional indexes of migration 0004."""
+    return not (kind == "index" and str(name).endswith("_trigrams"))

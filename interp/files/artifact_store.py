@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 
 from interp.domain.errors import ArtifactMissingError, ArtifactsUnreachableError, DiskFullError
-from interp.files.atomic import clear_drafts, new_file, new_folder
+from interp.files.atomic import clear_drafts, new_file, new_folder, sync
 
 CORPORA, PARTIALS = "corpora", "partials"
 LOCAL = "file://"
@@ -61,7 +61,7 @@ class Store:
         with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
             write(draft)
             if self.is_local:
-                _sync(draft)
+                sync(draft)
                 draft.replace(self._path(name))
             else:
                 self.files.put_file(str(draft), self._path(name))
@@ -183,11 +183,6 @@ class Store:
     def _place(self, name: str) -> Path:
         """Return the local path of a folder of the store."""
         return Path(self._path(name)) if self.is_local else self.cache / name
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _keep_newest(folder: Path, count: int) -> None:

@@ -38,7 +38,8 @@ def new_folder(target: Path) -> Iterator[Path]:
             draft.mkdir()
             with _held(draft, os.O_RDONLY):
                 yield draft
-                _sync(draft)
+                for path in draft.iterdir():
+                    sync(path)
                 try:
                     draft.rename(target)
                 except OSError as error:
@@ -50,7 +51,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Make an empty file, renamed `target` on success and deleted otherwise; raises DiskFullError."""
+    """Make an empty file for the caller to rename `target`, deleted if it is still there in the end; raises DiskFullError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
     try:
@@ -161,7 +162,7 @@ def _is_abandoned(draft: Path) -> bool:
     return True
 
 
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
+def sync(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

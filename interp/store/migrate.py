@@ -5,7 +5,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, inspect, select, text
@@ -52,18 +51,6 @@ def downgrade(url: str, revision: str) -> None:
     with _configured(engine) as config:
         command.downgrade(config, revision)
     engine.dispose()
-
-
-def differences(engine: Engine) -> list[Any]:
-    """Return the differences between the database and `tables.py`."""
-    with engine.connect() as connection:
-        opts = {"compare_type": True, "include_name": _is_of_tables}
-        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), Base.metadata))
-
-
-def _is_of_tables(name: str | None, kind: str, _parents: Any) -> bool:
-    """Return False for the optional indexes of migration 0004."""
-    return not (kind == "index" and str(name).endswith("_trigrams"))
 
 
 @contextmanager

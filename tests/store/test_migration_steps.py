@@ -6,6 +6,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect
 
 from interp.store import migrate
+from tests import databases
 
 
 def revisions() -> list[str]:
@@ -35,7 +36,7 @@ def test_each_step_down_undoes_its_step_up(database_url: str, engine: Engine) ->
     engine.dispose()
     assert schema(engine) == {}
     before = {"base": {}} | {revision: _after(database_url, engine, revision) for revision in revisions()}
-    assert migrate.differences(engine) == []
+    assert databases.differences(engine) == []
     way = list(before)
     for revision in reversed(way[:-1]):
         migrate.downgrade(database_url, revision)

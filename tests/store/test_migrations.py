@@ -33,6 +33,7 @@ from interp.store.db.tables import (
     StageCountRow,
 )
 from interp.store.results import dictionary_scores, evidence, explanations, runs
+from tests import databases
 from tests.api import synthetic
 from tests.store import steps
 
@@ -43,7 +44,7 @@ IMPLIED = ("features", "explanations", "scores")
 def test_the_head_is_what_the_tables_say(database_url: str) -> None:
     engine = make_engine(database_url)
     assert is_current(engine)
-    assert migrate.differences(engine) == []
+    assert databases.differences(engine) == []
     engine.dispose()
 
 
@@ -119,7 +120,7 @@ def test_differences_are_seen(database_url: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP INDEX ix_chunks_lease")
     try:
-        assert [difference[0] for difference in migrate.differences(engine)] == ["add_index"]
+        assert [difference[0] for difference in databases.differences(engine)] == ["add_index"]
     finally:
         with engine.begin() as connection:
             connection.exec_driver_sql("CREATE INDEX ix_chunks_lease ON chunks (status, lease_expires_at)")
@@ -281,7 +282,7 @@ def test_renamed_columns_keep_their_values_from_each_earlier_revision(engine: En
     if revision < "0002":
         before["scores"] = [None] * len(before["scores"])
     assert after == before
-    assert migrate.differences(engine) == []
+    assert databases.differences(engine) == []
     engine.dispose()
 
 
