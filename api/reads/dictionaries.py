@@ -108,7 +108,8 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
     row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)
-    found, last = _full_page(session, filters.query(run.id, after))
+    query = filters.query(run.id, after)
+    found, last = pages.filled(lambda place, left: queries.features(session, replace(query, after=place, limit=left)), query.limit, after)
     best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])
     return pages.build(
         FeaturePage,
@@ -118,19 +119,6 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
         filters.listing(row.id),
         None if last is None else (run.id, last.value, last.feature),
     )
-
-
-def _full_page(session: Session, query: FeatureQuery) -> tuple[list[FeatureRow], Position | None]:
-    """Return `limit` rows, fewer only on the last page, and where the next page begins.
-
-    One query may return fewer, since the store examines a bounded number of rows per query with a text.
-    """
-    page = queries.features(session, query)
-    found = list(page.rows)
-    while page.next is not None and len(found) < query.limit:
-        page = queries.features(session, replace(query, after=page.next, limit=query.limit - len(found)))
-        found += page.rows
-    return found, page.next
 
 
 def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> dict[str, Any]:

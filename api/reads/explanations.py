@@ -55,7 +55,8 @@ class ExplanationFilters(BaseModel):
 
 def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPage:
     """Return one page of explanations with their scores; raises NotFoundError and CursorInvalidError."""
-    found, last = _full_page(session, filters.query(session))
+    query = filters.query(session)
+    found, last = pages.filled(lambda place, left: queries.explanations(session, replace(query, after=place, limit=left)), query.limit, query.after)
     ids = [row.id for row in found]
     scores, listed = queries.scores_of(session, ids), queries.listed_of(session, ids)
     of = runs.of_ids(session, {row.run_id for row in found})
@@ -67,20 +68,6 @@ def explanations(session: Session, filters: ExplanationFilters) -> ExplanationPa
         filters.listing(),
         last,
     )
-
-
-def _full_page(session: Session, query: ExplanationQuery) -> tuple[list[ExplanationRow], Place | None]:
-    """Return `limit` rows, fewer only on the last page, and where the next page begins.
-
-    One query may return fewer, since the store examines a bounded number of rows per query with a text.
-    """
-    page = queries.explanations(session, query)
-    found = list(page.rows)
-    while page.next is not None and len(found) < query.limit:
-        left = query.runs[query.runs.index(page.next[0]) :]
-        page = queries.explanations(session, replace(query, runs=left, after=page.next, limit=query.limit - len(found)))
-        found += page.rows
-    return found, page.next
 
 
 def explanation(

@@ -7,14 +7,30 @@ from typing import Any, TypeVar
 from api.reads import cursors
 from api.schemas.base import Page, UnreadableRow
 from interp.domain.errors import BlobCorruptError
+from interp.store.listings.queries import ListingPage
 
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
+Place = TypeVar("Place")
 PageOfItems = TypeVar("PageOfItems", bound=Page[Any])
 # Errors of a row that another program or an older version wrote; errors of the database itself are raised.
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, BlobCorruptError)
+
+
+def filled(read: Callable[[Any, int], ListingPage[Row, Place]], limit: int, place: Any) -> tuple[list[Row], Place | None]:
+    """Return `limit` rows after a place, fewer only on the last page, and where the next page begins.
+
+    One query may return fewer, since the store examines a bounded number of rows per query with a text.
+    """
+    found: list[Row] = []
+    while True:
+        page = read(place, limit - len(found))
+        found += page.rows
+        place = page.next
+        if place is None or len(found) >= limit:
+            return found, place
 
 
 def build(

@@ -110,7 +110,7 @@ def test_features_page_by_page_are_what_a_plain_reference_gives(
     examined: int,
     rare: int,
 ) -> None:
-    for name, number in (("FEW", bound), ("HANDFUL", min(bound, 2)), ("EXAMINED", examined), ("RARE", rare), ("FOUND_OF_RARE", rare)):
+    for name, number in (("FEW", bound), ("EXAMINED", examined), ("RARE", rare), ("FOUND_OF_RARE", rare)):
         monkeypatch.setattr(keyset, name, number)
     run_id = synthetic.empty_run(engine, f"walk@{next(numbered)}")
     synthetic.add_features(engine, [synthetic.feature_row(run_id, index, **row) for index, row in enumerate(rows)])

@@ -115,7 +115,7 @@ def _columns(table: type[Base]) -> list[InstrumentedAttribute[Any]]:
 
 def _keyed(session: Session, statement: Select[Any], keys: tuple[str, ...]) -> Rows:
     """Return rows by their keys, with blobs replaced by their length and digest."""
-    rows = [{name: _short(value) for name, value in row._mapping.items()} for row in session.execute(statement)]
+    rows = [{name: _short(value) for name, value in row.items()} for row in session.execute(statement).mappings()]
     return {tuple(row[key] for key in keys): row for row in rows}
 
 
@@ -127,16 +127,11 @@ def _compared(what: str, first: Rows, second: Rows) -> Compared:
     both = sorted(first.keys() & second.keys())
     different = [key for key in both if first[key] != second[key]]
     only_first, only_second = sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())
-    examples = [_difference(key, first[key], second[key]) for key in different[:EXAMPLES]]
-    examples += [f"{_named(key)}: in the first alone" for key in only_first[:EXAMPLES]]
-    examples += [f"{_named(key)}: in the second alone" for key in only_second[:EXAMPLES]]
-    return Compared(what, len(both) - len(different), len(different), len(only_first), len(only_second), tuple(examples[:EXAMPLES]))
+    examples = [(key, _difference(first[key], second[key])) for key in different[:EXAMPLES]]
+    examples += [(key, "in the first alone") for key in only_first] + [(key, "in the second alone") for key in only_second]
+    told = tuple(f"{' '.join(map(str, key))}: {how}" for key, how in examples[:EXAMPLES])
+    return Compared(what, len(both) - len(different), len(different), len(only_first), len(only_second), told)
 
 
-def _difference(key: Key, first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    parts = [f"{name} {first[name]!r:.80} and {second[name]!r:.80}" for name in first if first[name] != second[name]]
-    return f"{_named(key)}: {', '.join(parts)}"
-
-
-def _named(key: Key) -> str:
-    return " ".join(str(part) for part in key)
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {first[name]!r:.80} and {second[name]!r:.80}" for name in first if first[name] != second[name])

@@ -52,7 +52,10 @@ def make_engine(url: str) -> Engine:
 
     Raises SettingsInvalidError for an unreadable URL, and DatabaseUnreachableError where the folder cannot be made.
     """
-    parsed = _parsed(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise SettingsInvalidError(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=WRITE_URL) from error
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(url, parsed.database)
     if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
@@ -89,13 +92,6 @@ def database_error(error: DBAPIError) -> GlossatorError | None:
 
 def _first_line(error: DBAPIError) -> str:
     return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise SettingsInvalidError(f"{without_password(url)!r} is no URL of a database.", why=str(error).splitlines()[0], cure=WRITE_URL) from error
 
 
 def is_transient(error: BaseException) -> bool:

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, aliased
 from interp.store.db.dialect import by_any_index, by_trigrams, has_trigrams, in_index_order
 from interp.store.db.tables import Base
 
-# Up to this many filtered rows are sorted faster than they are found in the listing's order; sorting is tried first.
-FEW, HANDFUL = 45_000, 1_000
+# Up to this many filtered rows are sorted faster than they are found in the listing's order.
+FEW = 45_000
 EXAMINED = 5_000
 RARE = 5_000
 # A text that more of the examined rows have is not searched in the trigram index: too many of a million rows would match.
@@ -96,18 +96,12 @@ def statements(listing: KeysetListing[Row]) -> list[Select[Any]]:
 def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> Sequence[int] | None:
     """Return a page's keys by another index, sorted; None where rows are too many."""
     by_any_index(session)
-    columns = [getattr(listing.table, name) for name in listing.order]
-    handful = select(*columns).where(*part).limit(HANDFUL + 1).cte("handful")
-    number = select(func.count()).select_from(handful).scalar_subquery()
-    found = session.execute(_keys(listing, aliased(listing.table, handful), ()).add_columns(number)).all()
-    if not found or found[0][1] <= HANDFUL:
-        return [key for key, _ in found]
     # An index that lacks a column requires reading each row itself.
     most = FEW if set(listing.order) <= set(listing.covered) else EXAMINED
     if session.execute(select(_key(listing)).where(*part).offset(most).limit(1)).first() is not None:
         return None
     # PostgreSQL plans a subquery with an OFFSET apart: otherwise it would follow the index of the outer order.
-    few = select(*columns).where(*part).offset(0).subquery()
+    few = select(*(getattr(listing.table, name) for name in listing.order)).where(*part).offset(0).subquery()
     return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 

@@ -22,7 +22,7 @@ from interp.store.listings.sorting import FeatureSort as FeatureSort
 MAX_LIMIT = 500
 
 Row = TypeVar("Row")
-Place = TypeVar("Place")
+Place = TypeVar("Place", covariant=True)
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts for which some features have no value.
@@ -64,7 +64,7 @@ class FeatureQuery:
 class ExplanationQuery:
     """Filters of explanations, in the order run, feature, id.
 
-    `after` is the last row's run, feature and id; its run comes first in `runs`.
+    `after` is the last row's run, feature and id; the page begins in its run.
     """
 
     runs: tuple[int, ...]
@@ -159,7 +159,8 @@ def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
 def explanations(session: Session, query: ExplanationQuery) -> ListingPage[ExplanationRow, tuple[int, int, int]]:
     """Return one page of explanations; with a text, short pages may precede more."""
     rows: list[ExplanationRow] = []
-    for run_id in query.runs:
+    begun = 0 if query.after is None else query.runs.index(query.after[0])
+    for run_id in query.runs[begun:]:
         left = query.limit - len(rows)
         # One row beyond a full page shows that there is another page.
         found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))

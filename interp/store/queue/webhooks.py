@@ -31,21 +31,13 @@ def changed(session: Session, job_id: str, status: JobStatus) -> None:
 
     A random-weights control has no events: its receiver knows nothing of that job.
     """
-    columns = (JobRow.spec, JobRow.control_of, JobRow.error, JobRow.pause_reason, JobRow.features_total, JobRow.features_failed)
-    row = session.execute(select(*columns).where(JobRow.id == job_id)).one()
+    told = (JobRow.features_total, JobRow.features_failed, JobRow.error, JobRow.pause_reason)
+    row = session.execute(select(JobRow.spec, JobRow.control_of, *told).where(JobRow.id == job_id)).one()
     wanted, event = row.spec.get("webhook"), f"job.{status}"
     if wanted is None or row.control_of is not None or event not in wanted["events"]:
         return
     moment = now(session)
-    job = {
-        "id": job_id,
-        "status": str(status),
-        "url": f"/v1/jobs/{job_id}",
-        "features_total": row.features_total,
-        "features_failed": row.features_failed,
-        "error": row.error,
-        "pause_reason": row.pause_reason,
-    }
+    job = {"id": job_id, "status": str(status), "url": f"/v1/jobs/{job_id}"} | {column.key: getattr(row, column.key) for column in told}
     session.add(
         WebhookRow(
             id=str(uuid.uuid4()),
