@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from api.reads import cursors
 from api.schemas.base import Page, UnreadableRow
 from interp.domain.errors import BlobCorruptError
-from interp.store.listings.queries import ListingPage
+from interp.store.listings.keyset import ListingPage
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from interp.store.db.dialect import in_index_order
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ExplanationRow, FeatureRow
 from interp.store.listings import keyset, queries
-from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, ListingPage, Position
+from interp.store.listings.keyset import ListingPage
+from interp.store.listings.queries import ExplanationQuery, FeatureQuery, FeatureSort, Position
 from interp.store.llm import calls
 from tests import databases
 from tests.api import synthetic

@@ -29,6 +29,8 @@ FOUND_OF_RARE = 25
 TRIGRAM = re.compile(r"[^\W_]{3}")
 
 Row = TypeVar("Row", bound=Base)
+Item = TypeVar("Item")
+Place = TypeVar("Place", covariant=True)
 Conditions = tuple[ColumnElement[bool], ...]
 
 
@@ -61,14 +63,14 @@ class KeysetListing(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class KeysetPage(Generic[Row]):
-    """Rows of a page, and the last of them (None on the last page)."""
+class ListingPage(Generic[Item, Place]):
+    """Rows of a page, and where the next begins (None on the last page): after its last row, or that row's place."""
 
-    rows: tuple[Row, ...]
-    last: Row | None
+    rows: tuple[Item, ...]
+    next: Place | None
 
 
-def read(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
+def read(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row]:
     """Read one page."""
     if listing.text is not None:
         in_index_order(session)
@@ -105,7 +107,7 @@ def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> 
     return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 
-def _search_text(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row]:
+def _search_text(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row]:
     rows: list[Row] = []
     for part in listing.parts(listing.table):
         rows += session.scalars(_search_next(listing, part).limit(listing.limit + 1 - len(rows)))
@@ -114,8 +116,8 @@ def _search_text(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Ro
         stopped = session.scalars(_ordered(listing, listing.table, part).offset(EXAMINED - 1).limit(1)).first()
         if stopped is not None:
             everywhere = _search_trigrams(session, listing) if _may_use_trigrams(session, listing, len(rows)) else None
-            return everywhere or KeysetPage(tuple(rows), stopped)
-    return KeysetPage(tuple(rows), None)
+            return everywhere or ListingPage(tuple(rows), stopped)
+    return ListingPage(tuple(rows), None)
 
 
 def _search_next(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
@@ -129,7 +131,7 @@ def _may_use_trigrams(session: Session, listing: KeysetListing[Row], found: int)
     return is_indexed and found <= FOUND_OF_RARE and has_trigrams(session, listing.table)
 
 
-def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> KeysetPage[Row] | None:
+def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row] | None:
     """Return a page by the trigram index; None where too many rows match."""
     by_trigrams(session)
     having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
@@ -177,5 +179,5 @@ def _contains(listing: KeysetListing[Row], row: Any) -> ColumnElement[bool]:
     return found
 
 
-def _cut(rows: Sequence[Row], limit: int) -> KeysetPage[Row]:
-    return KeysetPage(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)
+def _cut(rows: Sequence[Row], limit: int) -> ListingPage[Row, Row]:
+    return ListingPage(tuple(rows[:limit]), rows[limit - 1] if len(rows) > limit else None)

@@ -7,7 +7,7 @@ Ties and rows without a value are ordered by key in the direction of the listing
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlalchemy.orm import Session
@@ -16,13 +16,12 @@ from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JobStatus
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, JobRow, ScoreRow
 from interp.store.listings import keyset
-from interp.store.listings.keyset import Conditions, KeysetListing, Text
+from interp.store.listings.keyset import Conditions, KeysetListing, ListingPage, Text
 from interp.store.listings.sorting import FeatureSort as FeatureSort
 
 MAX_LIMIT = 500
 
 Row = TypeVar("Row")
-Place = TypeVar("Place", covariant=True)
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts for which some features have no value.
@@ -75,14 +74,6 @@ class ExplanationQuery:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class ListingPage(Generic[Row, Place]):
-    """Rows of a page, and the cursor of the next (None on the last page)."""
-
-    rows: tuple[Row, ...]
-    next: Place | None
-
-
 def job(session: Session, job_id: str) -> JobRow:
     """Return a job as it is stored now, or raise NotFoundError."""
     found = session.get(JobRow, job_id, populate_existing=True)
@@ -94,7 +85,7 @@ def job(session: Session, job_id: str) -> JobRow:
 def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, Position]:
     """Return one page of features; with a text, short pages may precede more."""
     found = keyset.read(session, feature_listing(query))
-    last = found.last
+    last = found.next
     return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.column), last.feature))
 
 
@@ -164,11 +155,11 @@ def explanations(session: Session, query: ExplanationQuery) -> ListingPage[Expla
         left = query.limit - len(rows)
         # One row beyond a full page shows that there is another page.
         found = keyset.read(session, explanation_listing(replace(query, limit=max(left, 1)), run_id))
-        if left == 0 and (found.rows or found.last is not None):
+        if left == 0 and (found.rows or found.next is not None):
             return ListingPage(tuple(rows), _place(rows[-1]))
         rows += found.rows if left else ()
-        if found.last is not None:
-            return ListingPage(tuple(rows), _place(found.last))
+        if found.next is not None:
+            return ListingPage(tuple(rows), _place(found.next))
     return ListingPage(tuple(rows), None)
 
 
