@@ -78,7 +78,7 @@ def downgrade() -> None:
 
 def insertion(chunks: str, sums: Mapping[str, str], released_at: str) -> str:
     """Return the INSERT of the sums of some chunks, a row a stage."""
-    columns = {name: f"sum({value.replace('chunk.', 'now.')})" for name, value in (sums | ENDS).items()}
+    columns = {name: f"sum({value.replace('chunk.', 'now.')})" for name, value in {**sums, **ENDS}.items()}
     columns["released_at"] = f"CASE WHEN sum(CASE WHEN now.status = 'waiting' THEN 0 ELSE 1 END) > 0 THEN {released_at} END"
     return (
         f"INSERT INTO stage_counts (job_id, stage, queue, {', '.join(columns)}) "
