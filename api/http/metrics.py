@@ -25,7 +25,7 @@ BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of the service: its name, its meaning, and its key in what the database returns."""
+    """A figure of the service; `key` names it in what the database returns."""
 
     name: str
     help: str

@@ -20,7 +20,7 @@ BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, B
 
 
 def filled(read: Callable[[Any, int], ListingPage[Row, Place]], limit: int, place: Any) -> tuple[list[Row], Place | None]:
-    """Return `limit` rows after a place, fewer only on the last page, and where the next page begins.
+    """Return a full page of rows (the last may be short), and the next place.
 
     One query may return fewer, since the store examines a bounded number of rows per query with a text.
     """

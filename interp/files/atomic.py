@@ -51,7 +51,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Make an empty file for the caller to rename `target`, deleted if it is still there in the end; raises DiskFullError."""
+    """Make an empty file to be renamed `target`, deleted otherwise; raises DiskFullError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft_of(target)
     try:

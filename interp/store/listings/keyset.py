@@ -64,7 +64,7 @@ class KeysetListing(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class ListingPage(Generic[Item, Place]):
-    """Rows of a page, and where the next begins (None on the last page): after its last row, or that row's place."""
+    """Rows of a page, and its last row or place (None on the last page)."""
 
     rows: tuple[Item, ...]
     next: Place | None

@@ -210,7 +210,7 @@ def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, lis
 def jobs(
     session: Session, status: JobStatus | None = None, after: tuple[datetime, str] | None = None, limit: int = 50
 ) -> ListingPage[JobRow, tuple[datetime, str]]:
-    """Return one page of jobs, the newest first; `after` is the last row's creation time and id."""
+    """Return one page of jobs, newest first, after a creation time and id."""
     order = (JobRow.created_at, JobRow.id)
     statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(limit + 1)
     if status is not None:

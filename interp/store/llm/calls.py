@@ -59,7 +59,7 @@ def page(
     after: int | None = None,
     limit: int = 50,
 ) -> Sequence[LlmCallRow]:
-    """Return up to `limit` calls of a job after the id `after`, by a covering index."""
+    """Return up to `limit` calls of a job after an id, by a covering index."""
     in_index_order(session)
     filters = ((LlmCallRow.stage, stage), (LlmCallRow.feature, feature), (LlmCallRow.status, status))
     wanted = [column == value for column, value in filters if value is not None]

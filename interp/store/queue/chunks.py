@@ -159,7 +159,7 @@ def again(session: Session, lease: Lease, problem: dict[str, Any] | None, counts
 
 
 def release_waiting(session: Session, lease: Lease) -> list[str]:
-    """Make ready what waited for this ended chunk, its stage, or a span of it; return the ids.
+    """Make ready what waited for this chunk, its stage or a span; return ids.
 
     The caller holds the job's row: otherwise two last chunks that end at once would each see the other one open.
     """
@@ -223,7 +223,7 @@ def leased(session: Session, job_id: str, stage: Stage) -> list[Lease]:
 
 
 def leased_by_stage(*where: ColumnElement[bool]) -> Subquery:
-    """Return the query for the number, the units done and the first start of leased chunks, by job and stage."""
+    """Return the query for leased chunks: number, units done, first start, by stage."""
     sums = (func.count().label("number"), func.sum(ChunkRow.units_done).label("units"), func.min(ChunkRow.started_at).label("started_at"))
     stages = select(ChunkRow.job_id, ChunkRow.stage, *sums).where(*where, ChunkRow.status == ChunkStatus.LEASED)
     return stages.group_by(ChunkRow.job_id, ChunkRow.stage).subquery()

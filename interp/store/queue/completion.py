@@ -22,7 +22,7 @@ class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's w
 
 
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> list[str]:
-    """Mark the chunk done and return the ids of those it released; the end of summarise completes the job.
+    """Mark the chunk done, return ids it released; summarise completes the job.
 
     `result` is then the job's summary. Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be
     written: a job that was paused meanwhile takes them, since they are paid for, but is not completed.

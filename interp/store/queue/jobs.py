@@ -117,7 +117,7 @@ get = queries.job
 
 
 def hold(session: Session, job_id: str) -> JobRow:
-    """Return the job with its row locked, so that its changes are serial, or raise NotFoundError."""
+    """Return the job with its row locked (serial changes), or raise NotFoundError."""
     locked = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True).execution_options(populate_existing=True)
     return session.scalars(locked).first() or get(session, job_id)
 

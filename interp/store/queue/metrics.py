@@ -42,9 +42,9 @@ def read(session: Session, worker_seconds: float) -> dict[str, Readings]:
 
 
 def _open(session: Session, moment: datetime) -> dict[str, Readings]:
-    """Return open chunks by status, and the longest wait of ready ones; unleased chunks of paused or cancelling jobs are `paused`.
+    """Return open chunks by status, and the longest wait of ready ones.
 
-    One statement reads all, so that no chunk is counted twice.
+    Unleased chunks of paused or cancelling jobs are `paused`. One statement reads all, so that no chunk is counted twice.
     """
     leased = leased_by_stage()
     counts = (StageCountRow.queue, JobRow.status, StageCountRow.waiting, StageCountRow.open, func.coalesce(leased.c.number, 0))

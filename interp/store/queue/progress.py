@@ -104,7 +104,7 @@ def _stages(session: Session, jobs: Sequence[JobRow], moment: datetime) -> dict[
 
 
 def _stage(kept: StageCountRow, leased: int, units: int, started_at: datetime | None, moment: datetime) -> StageProgress:
-    """Return a stage from its sums, and the number, units done and first start of its leased chunks."""
+    """Return a stage from its sums, and its leased chunks' number, units and start."""
     stage, done, total = Stage(kept.stage), kept.units_now + units, kept.units_total
     started = min((start for start in (kept.started_at, started_at) if start), default=None)
     finished = None if kept.open else kept.finished_at

@@ -58,7 +58,7 @@ def digest_of_fingerprint(session: Session, identity: dict[str, Any], fingerprin
 
 
 def size_of(session: Session, run_id: int) -> tuple[int, int]:
-    """Return the numbers of features of the run's dictionary, and of tokens that the evidence was collected from."""
+    """Return the number of features of the dictionary, and of tokens collected from."""
     ((run, dictionary),) = _pairs(session, RUNS.where(RunRow.id == run_id))
     return dictionary.n_features, run.tokens
 
