@@ -66,7 +66,7 @@ def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
         update={
             "subject": spec.subject.model_copy(update={"model": model}),
             "dictionary": spec.dictionary.model_copy(update={"source": _inside(spec.dictionary.source, base, roots)}),
-            "corpus": spec.corpus.model_copy(update={"path": _inside(spec.corpus.path, base, roots)}),
+            "corpus": spec.corpus if "://" in spec.corpus.path else spec.corpus.model_copy(update={"path": _inside(spec.corpus.path, base, roots)}),
         }
     )
 

@@ -96,6 +96,9 @@ class Inputs(BaseModel):
         description="Folders whose files jobs may name, with ':' between them, or as a JSON list. When not given: on a loopback address with the "
         "embedded broker the working folder, the examples, and the standard library that they read; otherwise none.",
     )
+    buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Buckets or folders in them (`s3://bucket/folder`) whose files jobs may name, as a JSON list or with commas."
+    )
     preflight_timeout_seconds: float = Field(default=300.0, gt=0, description="Longest time for checking the files of a submitted job.")
     preflight_max_bytes: int = Field(default=1 << 40, ge=1, description="Most bytes that checking the files of a submitted job may read.")
     preflight_memory_bytes: int = Field(default=2**31, ge=2**26, description="Most memory that checking a job's files may use.")
@@ -109,6 +112,19 @@ class Inputs(BaseModel):
         if isinstance(value, str) and not value.strip(os.pathsep + " "):
             return None
         return _split(value, os.pathsep, '["/data", "/models"], or /data:/models')
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _split_buckets(cls, value: object) -> object:
+        return _split(value, ",", '["s3://corpora"], or s3://corpora,s3://texts/public')
+
+    @field_validator("buckets")
+    @classmethod
+    def _check_buckets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not re.fullmatch(r"s3://[^/\s]+(/\S*)?", url):
+                raise ValueError(f"{url!r} is no bucket: write s3://bucket or s3://bucket/folder")
+        return value
 
     @field_validator("roots")
     @classmethod

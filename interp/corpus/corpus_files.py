@@ -18,32 +18,50 @@ from interp.security.globs import Globs
 
 # Suffixes of files with one JSON object per line.
 LINES = frozenset({".jsonl", ".ndjson"})
+# Suffixes of files that are read from a local copy: decompressed, or as JSON lines.
+COPIED = frozenset({".gz", ".zst", ".parquet"})
 # Number of suffixes that a summary lists; the others are summed.
 NAMED_SUFFIXES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A regular file; `name` is its path in the corpus, `changed_ns` its time of change."""
+    """A regular file; `name` is its path in the corpus, `changed_ns` its time of change.
+
+    is_alone   it is the whole corpus, and holds several documents
+    remote     the fsspec file system of a file that is not on this machine, and its `version` there
+    is_copy    a copy made by `interp.corpus.local_copies`, in a folder of the service
+    """
 
     path: Path
     name: str
     size: int
     changed_ns: int
+    is_alone: bool = False
+    remote: Any = None
+    version: str = ""
+    is_copy: bool = False
 
     @property
     def has_lines(self) -> bool:
         return self.path.suffix.lower() in LINES
 
     @property
+    def needs_copy(self) -> bool:
+        """Return whether documents cannot be read in place: elsewhere, compressed, or in columns."""
+        return not self.is_copy and (self.remote is not None or self.path.suffix.lower() in COPIED)
+
+    @property
     def stamp(self) -> bytes:
         """Return bytes that change when the file is written to."""
-        return b"%s\0%d\0%d\n" % (os.fsencode(self.name), self.size, self.changed_ns)
+        return b"%s\0%d\0%d%s\n" % (os.fsencode(self.name), self.size, self.changed_ns, self.version.encode())
 
     def open(self) -> BufferedReader:
         """Open the file; raises CorpusError unless it is a readable regular file inside the roots."""
         try:
-            return files.open_file(self.path)
+            if self.remote is not None:
+                return BufferedReader(self.remote.open(self.path.as_posix(), "rb"))
+            return self.path.open("rb") if self.is_copy else files.open_file(self.path)
         except OSError as cause:
             raise unreadable(self.name, cause) from cause
         except (NotRegularFileError, PathRefusedError) as cause:
@@ -54,7 +72,9 @@ class CorpusFile:
         return BufferedReader(_Head(self.open(), self.size), 1 << 16)
 
     def is_unchanged(self) -> bool:
-        """Return whether size and time of change are as listed."""
+        """Return whether size and time of change are as listed; remote files and copies have a version."""
+        if self.remote is not None or self.is_copy:
+            return True
         try:
             status = files.current().status(self.path)
         except (OSError, PathRefusedError):
@@ -89,6 +109,10 @@ class CorpusListing:
     files: tuple[CorpusFile, ...]
     left_out: dict[str, int]
     complete: bool
+
+    @property
+    def is_remote(self) -> bool:
+        return any(file.remote is not None for file in self.files)
 
     @property
     def nbytes(self) -> int:
@@ -127,6 +151,10 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
 
     Raises PathRefusedError, FileMissingError, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
+    if "://" in spec.path:
+        from interp.corpus.remote_files import list_remote  # imports the Hub's client
+
+        return list_remote(spec, most)
     root = Path(files.expand(spec.path))
     try:
         status = files.current().status(root)
@@ -137,7 +165,7 @@ def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
             cure="Check the path; a relative one counts from where the service was started.",
         ) from None
     if stat.S_ISREG(status.st_mode):
-        return CorpusListing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns),), {}, complete=True)
+        return CorpusListing((CorpusFile(root, root.name, status.st_size, status.st_mtime_ns, is_alone=True),), {}, complete=True)
     if not stat.S_ISDIR(status.st_mode):
         raise CorpusError(f"{spec.path} is a {_kind(status.st_mode)}.", why="Only folders and regular files are read.", cure="Copy it to a file.")
     return _Walk(root, files.current(), Globs(spec.include), Globs(spec.exclude)).listing(most)

@@ -9,18 +9,28 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
+from typing import BinaryIO
 
 from interp.corpus.corpus_files import CorpusFile, CorpusListing, list_files, unreadable
 from interp.domain.errors import CorpusChangedError, CorpusEmptyError, CorpusError, CorpusTooSmallError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import Largest
 from interp.domain.spec import CorpusSpec
-from interp.security import allowed_files
 from interp.security.bounded_json import check_line
 
 # Separator of the documents of a single text file.
 SEPARATOR = "<|endoftext|>"
+# Bytes of the longest document, which is held in memory several times over.
+LONGEST_DOCUMENT = 64 << 20
+READ_AT_ONCE = 1 << 20
+PROGRESS_EVERY = 1000  # documents
+# Lines after which the share of broken ones is judged.
+FIRST_LINES = 1000
+
+
+class LineBrokenError(CorpusError):
+    """The error of a JSON line that is unreadable, without text, or too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +75,14 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CorpusIndex:
-    """Documents of a corpus in order of ids, with counts of repeated and undecodable texts."""
+    """Documents of a corpus in order of ids, with counts of repeated and undecodable texts and broken lines."""
 
     spec: CorpusSpec
     entries: tuple[DocumentEntry, ...]
     duplicates: int
     skipped: int
     listing: CorpusListing = field(default=CorpusListing((), {}, complete=True))
+    broken: int = 0
 
     @property
     def digest(self) -> str:
@@ -110,32 +121,64 @@ class CorpusIndex:
             )
 
 
-def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[], None] = lambda: None) -> CorpusIndex:
+def index(spec: CorpusSpec, listing: CorpusListing | None = None, progress: Callable[[float], None] = lambda _share: None) -> CorpusIndex:
     """Hash all documents, reading each file once.
 
-    `listing` saves listing the files; `progress` is called per file. Raises CorpusEmptyError, CorpusError, TextUndecodableError, FileMissingError.
+    `listing` saves listing the files; its files are local. `progress` gets the share of bytes that were read. Raises CorpusEmptyError, CorpusError,
+    TextUndecodableError, FileMissingError.
     """
     listing = listing or list_files(spec)
     distinct: dict[bytes, DocumentEntry] = {}
-    duplicates = skipped = 0
+    counts = _Counts(spec)
+    before = 0
     for file in listing.files:
-        progress()
-        for place, content in _parts(file, spec):
-            try:
-                text = _text(content, place, spec)
-            except TextUndecodableError:
-                if spec.undecodable == "error":
-                    raise
-                skipped += 1
-                continue
-            if not text.strip():
+        for place, content in _parts(file):
+            if counts.seen == spec.max_documents:
+                break
+            text = counts.text_of(content, place)
+            if counts.seen % PROGRESS_EVERY == 0:
+                progress((before + place.stop) / listing.nbytes)
+            if text is None or not text.strip():
                 continue
             digest = hashlib.sha256(text.encode()).digest()
-            duplicates += digest in distinct
+            counts.duplicates += digest in distinct
             distinct.setdefault(digest, DocumentEntry(digest, place))
+        before += file.size
+    counts.check_broken(least=1)
     if not distinct:
-        raise empty(spec, skipped)
-    return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), duplicates, skipped, listing)
+        raise empty(spec, counts.skipped)
+    return CorpusIndex(spec, tuple(distinct[digest] for digest in sorted(distinct)), counts.duplicates, counts.skipped, listing, counts.broken)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Numbers of documents by their fate, and the first error of a broken line."""
+
+    spec: CorpusSpec
+    seen: int = 0
+    duplicates: int = 0
+    skipped: int = 0
+    broken: int = 0
+    first: LineBrokenError | None = None
+
+    def text_of(self, content: bytes, place: DocumentPosition) -> str | None:
+        """Return a document's text; None for one that is skipped or broken."""
+        self.seen += 1
+        try:
+            return _text(content, place, self.spec)
+        except LineBrokenError as error:
+            self.broken, self.first = self.broken + 1, self.first or error
+            self.check_broken(FIRST_LINES)
+        except TextUndecodableError:
+            if self.spec.undecodable == "error":
+                raise
+            self.skipped += 1
+        return None
+
+    def check_broken(self, least: int) -> None:
+        """Raise the first broken line's error where more than `broken_share` of at least so many are."""
+        if self.first is not None and self.broken > self.spec.broken_share * max(self.seen, least):
+            raise self.first
 
 
 def empty(spec: CorpusSpec, skipped: int = 0) -> CorpusEmptyError:
@@ -154,20 +197,22 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> int:
     """
     with file.open() as handle:
         content = handle.read(most)
-    whole = len(content) == file.size
+    check_beginning(file, content, spec, is_whole=len(content) == file.size)
+    return len(content)
+
+
+def check_beginning(file: CorpusFile, content: bytes, spec: CorpusSpec, *, is_whole: bool) -> None:
+    """Check a file's first bytes; raises TextUndecodableError and CorpusError, as `index` will."""
     if file.has_lines:
-        lines = content.split(b"\n") if whole else content.split(b"\n")[:-1]
-        pieces = _pieces(file, (line + b"\n" for line in lines), b"", counted=False)
+        head = BytesIO(content if is_whole else content[: content.rfind(b"\n") + 1])
+        pieces: Iterable[tuple[DocumentPosition, bytes]] = _lines(file, head)
     else:
         # The end of the reading may cut a character.
-        pieces = iter([(DocumentPosition(file, 0, len(content)), content if whole else _whole_characters(content))])
+        pieces = [(DocumentPosition(file, 0, len(content)), content if is_whole else _whole_characters(content))]
+    counts = _Counts(spec)
     for place, piece in pieces:
-        try:
-            _text(piece, place, spec)
-        except TextUndecodableError:
-            if spec.undecodable == "error":
-                raise
-    return len(content)
+        counts.text_of(piece, place)
+    counts.check_broken(least=1)
 
 
 def split_of(document: int, test_share: float) -> Split:
@@ -187,30 +232,61 @@ def check_splits(splits: Sequence[Split], spec: CorpusSpec) -> None:
         )
 
 
-def _parts(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[DocumentPosition, bytes]]:
+def _parts(file: CorpusFile) -> Iterator[tuple[DocumentPosition, bytes]]:
     """Yield a file's documents: JSON lines, parts of a single text file, or all."""
     try:
         with file.open_head() as handle:
             if file.has_lines:
-                yield from _pieces(file, handle, b"", counted=False)
-            elif Path(allowed_files.expand(spec.path)) == file.path:
-                separator = SEPARATOR.encode()
-                yield from _pieces(file, handle.read().split(separator), separator, counted=True)
+                yield from _lines(file, handle)
+            elif file.is_alone:
+                yield from _separated(file, handle)
             else:
-                content = handle.read()
-                yield DocumentPosition(file, 0, len(content)), content
+                yield DocumentPosition(file, 0, file.size), _limited(handle.read(LONGEST_DOCUMENT + 1), file.name)
     except OSError as cause:
         raise unreadable(file.name, cause) from cause
 
 
-def _pieces(file: CorpusFile, pieces: Iterable[bytes], separator: bytes, *, counted: bool) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Yield a file's pieces between separators; `counted` counts lines, else pieces are lines."""
-    start, line = 0, 1
-    for piece in pieces:
-        if piece.strip():
-            yield DocumentPosition(file, start, start + len(piece), line), piece
-        start += len(piece) + len(separator)
-        line += piece.count(b"\n") if counted else 1
+def _lines(file: CorpusFile, handle: BinaryIO) -> Iterator[tuple[DocumentPosition, bytes]]:
+    """Yield the lines with content; of one longer than a document the beginning, which has no end."""
+    start, number = 0, 1
+    while line := handle.readline(LONGEST_DOCUMENT + 1):
+        length = len(line)
+        rest = line
+        while len(rest) > LONGEST_DOCUMENT and not rest.endswith(b"\n"):
+            rest = handle.readline(LONGEST_DOCUMENT + 1)
+            length += len(rest)
+        if line.strip():
+            yield DocumentPosition(file, start, start + length, number), line
+        start, number = start + length, number + 1
+
+
+def _separated(file: CorpusFile, handle: BinaryIO) -> Iterator[tuple[DocumentPosition, bytes]]:
+    """Yield the parts of a text file between separators, with the lines on which they start."""
+    separator = SEPARATOR.encode()
+    held, start, line = b"", 0, 1
+    while True:
+        block = handle.read(READ_AT_ONCE)
+        *parts, held = (held + block).split(separator)
+        if not block:
+            parts, held = [*parts, held], b""
+        for part in parts:
+            if part.strip():
+                yield DocumentPosition(file, start, start + len(part), line), _limited(part, f"{file.name}:{line}")
+            start += len(part) + len(separator)
+            line += part.count(b"\n")
+        if not block:
+            return
+        _limited(held, f"{file.name}:{line}")
+
+
+def _limited(content: bytes, name: str) -> bytes:
+    if len(content) > LONGEST_DOCUMENT:
+        raise CorpusError(
+            f"{name} is a document of more than {LONGEST_DOCUMENT >> 20} MiB.",
+            why="A document is held in memory.",
+            cure=f"Cut it into documents: one file each, JSON lines, or {SEPARATOR} between them in a single file.",
+        )
+    return content
 
 
 def _whole_characters(content: bytes) -> bytes:
@@ -239,15 +315,17 @@ def _text(content: bytes, place: DocumentPosition, spec: CorpusSpec) -> str:
 
 
 def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
+    if len(line) > LONGEST_DOCUMENT:
+        raise LineBrokenError(f"{place.name} is a line of more than {LONGEST_DOCUMENT >> 20} MiB.", cure="Cut it, or raise `broken_share`.")
     try:
         check_line(line)
         content = json.loads(line)
     except (ValueError, RecursionError) as cause:
         # Also numbers of thousands of digits, and too deep nesting.
-        raise CorpusError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
+        raise LineBrokenError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
     if not isinstance(text, str):
-        raise CorpusError(f"{place.name} has no text in {spec.text_field!r}.", why=_shape(content), cure="Set `text_field`.")
+        raise LineBrokenError(f"{place.name} has no text in {spec.text_field!r}.", why=_shape(content), cure="Set `text_field`.")
     try:
         text.encode()
     except UnicodeEncodeError as cause:

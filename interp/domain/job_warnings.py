@@ -36,14 +36,16 @@ def merged(known: Iterable[Mapping[str, str]], new: Sequence[JobWarning]) -> lis
     return list(by_code.values())
 
 
-def of_corpus(left_out: Mapping[str, int], skipped: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
-    """Return warnings of left-out entries, skipped texts and dominant documents."""
+def of_corpus(left_out: Mapping[str, int], skipped: int, broken: int, largest: "Mapping[Split, Largest]") -> list[JobWarning]:
+    """Return warnings of left-out entries, skipped texts, broken lines and dominant documents."""
     found = []
     if left_out:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(left_out.items()))
         found.append(JobWarning("corpus-entries-left-out", f"Entries of the corpus' folder that are no regular files were left out: {kinds}."))
     if skipped:
         found.append(JobWarning("corpus-texts-skipped", f"{skipped} texts of the corpus that are no UTF-8 were skipped, as asked for."))
+    if broken:
+        found.append(JobWarning("corpus-lines-broken", f"{broken} lines of the corpus that are unreadable or without text were left out."))
     for split, document in largest.items():
         if document.share > DOMINANT:
             detail = f"{document.name} holds {document.share:.0%} of the {split.name.lower()} split: figures of that split rest on one document."

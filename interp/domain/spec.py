@@ -94,12 +94,25 @@ class CorpusSpec(Frozen):
     path: str = Field(
         min_length=1,
         max_length=LONGEST_PATH,
-        description="A folder of text files, one text file (its documents set apart by <|endoftext|>), or a .jsonl or .ndjson file.",
-        examples=["/usr/lib/python3.11"],
+        description="A folder or a file: text (documents of a single file are set apart by <|endoftext|>), .jsonl, .ndjson or .parquet, perhaps "
+        "compressed as .gz or .zst. Or `s3://bucket/folder`, or a dataset of the Hugging Face Hub: `hf://datasets/organisation/name@revision`.",
+        examples=["/usr/lib/python3.11", "hf://datasets/roneneldan/TinyStories"],
+    )
+    subset: str | None = Field(default=None, max_length=LONGEST_WORD, description="The subset (configuration) of a Hub dataset.")
+    split: str | None = Field(
+        default=None, max_length=LONGEST_WORD, description="The split of a Hub dataset; without one, `include` chooses files of its repository."
     )
     include: tuple[Glob, ...] = Field(default=("**/*",), max_length=64, description="Glob patterns under a folder.")
     exclude: tuple[Glob, ...] = Field(default=(), max_length=64, description="Glob patterns left out of a folder.")
-    text_field: str = Field(default="text", max_length=LONGEST_WORD, description="The field of a JSON line that holds the text.")
+    text_field: str = Field(
+        default="text", max_length=LONGEST_WORD, description="The field of a JSON line, or the column of a Parquet file, that holds the text."
+    )
+    broken_share: float = Field(
+        default=0.01, ge=0, le=1, description="Share of JSON lines that may be unreadable or without text; they are counted and left out."
+    )
+    max_documents: int | None = Field(
+        default=None, ge=1, le=MOST_TOKENS, description="Read no more documents than this: the first in the order of the files."
+    )
     max_tokens: int | None = Field(
         default=None, ge=1, le=MOST_TOKENS, description="Stop after so many tokens; documents come in the order of their hash."
     )

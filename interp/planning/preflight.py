@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from interp.corpus.corpus_files import CorpusListing, list_files
-from interp.corpus.documents import CorpusIndex, check_splits, check_start, empty, index, split_of
+from interp.corpus.documents import CorpusIndex, check_splits, empty, index, split_of
+from interp.corpus.local_copies import check_start
 from interp.dictionary import formats
 from interp.dictionary.canonical import DictionaryHeader
 from interp.dictionary.weights import check_finite
@@ -31,6 +32,7 @@ from interp.subject.text.tokenizer import bos_of, check_fit, read_tokenizer
 READ_BYTES = 4 << 20
 READ_FILES = 2000
 CHECKED_FILES = 64
+CHECKED_REMOTE = 2
 # Size of the largest dictionary that a submission converts to check its shapes; a worker converts larger ones.
 CONVERTED_NUMBERS = 1 << 24
 # Limits of the search for numbers that are not finite; a worker searches all.
@@ -121,7 +123,11 @@ def _check(spec: JobSpec) -> Preflight:
         warnings=(
             *of_dictionary(header.warnings),
             *of_row_length(spec.collection.row_tokens, header.context),
-            *of_corpus(listing.left_out, 0 if corpus is None else corpus.skipped, {} if corpus is None else corpus.largest()),
+            *(
+                of_corpus(listing.left_out, 0, 0, {})
+                if corpus is None
+                else of_corpus(listing.left_out, corpus.skipped, corpus.broken, corpus.largest())
+            ),
         ),
     )
 
@@ -133,11 +139,12 @@ def _read_corpus(spec: CorpusSpec, listing: CorpusListing) -> CorpusIndex | None
     """
     if listing.complete and not listing.files:
         raise empty(spec)
-    if listing.complete and listing.nbytes <= READ_BYTES and len(listing.files) <= READ_FILES:
+    needs_copy = any(file.needs_copy for file in listing.files)
+    if listing.complete and listing.nbytes <= READ_BYTES and len(listing.files) <= READ_FILES and not needs_copy:
         corpus = index(spec, listing)
         check_splits([split_of(entry.id, spec.test_share) for entry in corpus.entries], spec)
         return corpus
-    step = -(-len(listing.files) // CHECKED_FILES) or 1
+    step = -(-len(listing.files) // (CHECKED_REMOTE if listing.is_remote else CHECKED_FILES)) or 1
     for file in listing.files[::step]:
         check_start(file, spec, READ_BYTES // CHECKED_FILES)
     return None

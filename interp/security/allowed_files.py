@@ -37,19 +37,25 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders whose files may be read, and folders whose files may not, as real paths."""
+    """Folders whose files may be read, and folders whose files may not, as real paths; URLs of buckets that may be read."""
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = SYSTEM
+    buckets: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, found: Settings) -> "Roots":
         """Return the roots of the settings, without the service's own files."""
-        return cls(tuple(map(os.path.realpath, found.allowed_roots)), (*SYSTEM, *map(os.path.realpath, found.own_paths)))
+        return cls(tuple(map(os.path.realpath, found.allowed_roots)), (*SYSTEM, *map(os.path.realpath, found.own_paths)), found.buckets)
 
     def permit(self, real: str) -> bool:
         """Return whether a resolved path is inside."""
         return any(_is_below(real, root) for root in self.allowed) and not any(_is_below(real, tree) for tree in self.denied)
+
+    def permit_url(self, url: str) -> bool:
+        """Return whether a URL is a named bucket, or lies below one, without steps up."""
+        below = any(f"{url.rstrip('/')}/".startswith(f"{bucket.rstrip('/')}/") for bucket in self.buckets)
+        return below and not {".", ".."} & set(url.split("/"))
 
     def permit_path(self, path: str | os.PathLike[str]) -> bool:
         """Return whether the resolved path is inside; it need not exist."""
@@ -234,6 +240,15 @@ def check_folder(folder: Path) -> None:
 def expand(text: str) -> str:
     """Expand a leading `~`; other users' homes would reveal which users exist."""
     return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text  # noqa: PTH111 - Path.expanduser raises without a home
+
+
+def bucket_refused(url: str) -> PathRefusedError:
+    """Return the error for URLs outside the named buckets, whether they exist or not."""
+    return PathRefusedError(
+        f"{url} is not in a bucket that jobs may read.",
+        why="Jobs read the buckets that the operator names.",
+        cure="Add it to GLOSSATOR_BUCKETS where the server and its workers start.",
+    )
 
 
 def refused(path: str | os.PathLike[str]) -> PathRefusedError:

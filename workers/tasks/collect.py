@@ -11,7 +11,9 @@ from interp.collect import run as collection
 from interp.collect.finish import finish
 from interp.collect.memory import collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
+from interp.corpus.corpus_files import CorpusListing, list_files
 from interp.corpus.documents import CorpusIndex, index
+from interp.corpus.local_copies import clear_old_copies, local_copies
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
 from interp.domain.errors import WorkerTooSmallError, printable
 from interp.domain.evidence import Split
@@ -34,6 +36,8 @@ from workers.tasks.model_cache import Models, models_of, usable, worker_memory
 
 # Progress of prepare when the texts are known, the models open and the corpus tokenised; the rest is calibration.
 KNOWN, OPEN, TOKENISED = 0.1, 0.2, 0.4
+# Share of the first part that goes into local copies of files elsewhere.
+COPIED = 0.8
 # Most passes of the corpus through the subject: one per group of features.
 MOST_GROUPS = 64
 
@@ -43,12 +47,13 @@ def prepare(work: Work) -> TaskResult:
 
     The corpus is read once to hash its texts, and once more to tokenise them.
     """
-    found = index(work.spec.corpus, progress=lambda: work.progress(0))
+    listing = list_files(work.spec.corpus)
+    found = index(work.spec.corpus, _copied(work, listing), lambda share: _report(work, KNOWN * (COPIED + (1 - COPIED) * share)))
     digest, identity = evidence_id(work.spec, found, library=True)
     with snapshot(work.runtime.engine) as session:
         known = runs.find(session, digest)
         measured = ranges_of(evidence.features_with(session, known[0].id)) if known else []
-    changed = _changed(work, found)
+    changed = _changed(work, listing)
     if known is not None:
         run, row = known
         asked = wanted_ranges(work.spec, row.n_features)
@@ -69,7 +74,7 @@ def prepare(work: Work) -> TaskResult:
     at_once = _at_once(work, models, count(missing), levels is not None)
     if levels is not None:
         firing_levels.save(work, levels)
-    facts = facts_of(found, corpus) | {firing_levels.FACT: "zero" if levels is None else "quantile"} | threshold
+    facts = facts_of(found, corpus, listing) | {firing_levels.FACT: "zero" if levels is None else "quantile"} | threshold
 
     def write(session: Session) -> dict[str, Any]:
         dictionaries.save_subject(session, subject.digest, subject.name, subject.config, subject.vocabulary)
@@ -139,7 +144,16 @@ def merge(work: Work) -> TaskResult:
     return TaskResult(write, afterwards=lambda: _delete_partials(work))
 
 
-def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
+def _copied(work: Work, listing: CorpusListing) -> CorpusListing:
+    """Return the files with local copies of those that need one."""
+    if not any(file.needs_copy for file in listing.files):
+        return listing
+    cache = _store(work).cache
+    clear_old_copies(cache)
+    return local_copies(listing, work.spec.corpus, cache, lambda share: _report(work, KNOWN * COPIED * share))
+
+
+def facts_of(found: CorpusIndex, corpus: TokenizedCorpus, listing: CorpusListing) -> dict[str, Any]:
     """Return the run's corpus facts: the files that were read, and their yield."""
     names = {entry.id: entry.place.name for entry in found.entries}
     largest = {split.name.lower(): {"name": printable(names[document]), "share": share} for split, (document, share) in corpus.largest().items()}
@@ -150,20 +164,21 @@ def facts_of(found: CorpusIndex, corpus: TokenizedCorpus) -> dict[str, Any]:
         "largest": largest,
         "duplicates": corpus.duplicates,
         "skipped": corpus.skipped,
-        "files": found.listing.summary(),
-        "fingerprint": found.listing.fingerprint,
+        "broken": found.broken,
+        "files": listing.summary(),
+        "fingerprint": listing.fingerprint,
     }
 
 
 def warnings_of(facts: dict[str, Any]) -> list[JobWarning]:
     largest = {Split[name.upper()]: Largest(**document) for name, document in facts.get("largest", {}).items()}
-    return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), largest)
+    return of_corpus(facts.get("files", {}).get("left_out", {}), facts.get("skipped", 0), facts.get("broken", 0), largest)
 
 
-def _changed(work: Work, found: CorpusIndex) -> list[JobWarning]:
+def _changed(work: Work, listing: CorpusListing) -> list[JobWarning]:
     """Return a warning for a corpus that changed since submission."""
     seen = work.lease.payload.get("corpus")
-    if seen is None or seen == found.listing.fingerprint:
+    if seen is None or seen == listing.fingerprint:
         return []
     return [
         JobWarning("corpus-changed", "The corpus' files changed between the submission of the job and its start; they were read as they are since.")
