@@ -72,7 +72,7 @@ class CorpusFile:
         return BufferedReader(_Head(self.open(), self.size), 1 << 16)
 
     def is_unchanged(self) -> bool:
-        """Return whether size and time of change are as listed; remote files and copies have a version."""
+        """Return whether size and time are as listed; remote files and copies have a version."""
         if self.remote is not None or self.is_copy:
             return True
         try:

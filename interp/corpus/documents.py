@@ -75,7 +75,7 @@ class DocumentEntry:
 
 @dataclass(frozen=True, slots=True)
 class CorpusIndex:
-    """Documents of a corpus in order of ids, with counts of repeated and undecodable texts and broken lines."""
+    """Documents of a corpus in order of ids, with counts of what was left out."""
 
     spec: CorpusSpec
     entries: tuple[DocumentEntry, ...]
@@ -176,7 +176,7 @@ class _Counts:
         return None
 
     def check_broken(self, least: int) -> None:
-        """Raise the first broken line's error where more than `broken_share` of at least so many are."""
+        """Raise the first broken line's error where their share is above `broken_share`."""
         if self.first is not None and self.broken > self.spec.broken_share * max(self.seen, least):
             raise self.first
 
@@ -247,7 +247,7 @@ def _parts(file: CorpusFile) -> Iterator[tuple[DocumentPosition, bytes]]:
 
 
 def _lines(file: CorpusFile, handle: BinaryIO) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Yield the lines with content; of one longer than a document the beginning, which has no end."""
+    """Yield the lines with content; of one longer than a document only the beginning."""
     start, number = 0, 1
     while line := handle.readline(LONGEST_DOCUMENT + 1):
         length = len(line)
@@ -261,7 +261,7 @@ def _lines(file: CorpusFile, handle: BinaryIO) -> Iterator[tuple[DocumentPositio
 
 
 def _separated(file: CorpusFile, handle: BinaryIO) -> Iterator[tuple[DocumentPosition, bytes]]:
-    """Yield the parts of a text file between separators, with the lines on which they start."""
+    """Yield the parts of a text file between separators, with their first lines' numbers."""
     separator = SEPARATOR.encode()
     held, start, line = b"", 0, 1
     while True:

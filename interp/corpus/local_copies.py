@@ -1,4 +1,4 @@
-"""Local copies of corpus files that cannot be read in place: remote, compressed, or in columns.
+"""Local copies of corpus files that are remote, compressed, or in columns.
 
 A compressed file is copied as what it holds, a Parquet file as JSON lines. A document then has a place in a local file, where it is read again once
 the order of all documents is known.
@@ -70,7 +70,10 @@ def clear_old_copies(cache: Path) -> None:
 
 
 def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> None:
-    """Check the first `most` bytes of a file's content; raises CorpusError and TextUndecodableError, as reading all of it will."""
+    """Check the first `most` bytes of a file's content.
+
+    Raises CorpusError and TextUndecodableError, as reading all of it will.
+    """
     content = b""
     with _errors_of(file), file.open() as handle:
         for part in _content(file, handle, spec):
@@ -100,14 +103,14 @@ def _copy_of(file: CorpusFile, spec: CorpusSpec, folder: Path, most_lines: int |
 
 
 def _plain(file: CorpusFile) -> CorpusFile:
-    """Return the file by the name of its content: `.jsonl` for Parquet, without `.gz` and `.zst`."""
+    """Return the file named by its content: `.jsonl` for Parquet, without `.gz` and `.zst`."""
     suffix = file.path.suffix.lower()
     path = file.path.with_suffix(".jsonl" if suffix == ".parquet" else "") if suffix in COPIED else file.path
     return replace(file, path=Path(path.name))
 
 
 def _content(file: CorpusFile, handle: BinaryIO, spec: CorpusSpec) -> Iterator[bytes]:
-    """Yield a file's content as text or JSON lines; raises CorpusError for what grows beyond all text."""
+    """Yield a file's text or JSON lines; raises CorpusError for more than text holds."""
     reader = READERS.get(file.path.suffix.lower(), _blocks)
     size, most = 0, LARGEST_START + LARGEST_RATIO * file.size
     for part in reader(handle, spec):

@@ -64,7 +64,7 @@ def _hub_files(spec: CorpusSpec) -> list[CorpusFile]:
 
 
 def _of_split(name: str, commit: str, spec: CorpusSpec) -> list[str]:
-    """Return the paths of a split's files (by default `train`), by the rules of the package `datasets`."""
+    """Return the paths of a split's files by the rules of the package `datasets`."""
     from datasets import load_dataset_builder
 
     split = spec.split or "train"
