@@ -51,7 +51,7 @@ def _hub_files(spec: CorpusSpec) -> list[CorpusFile]:
             names = _of_split(match[1], str(commit), spec)
             found = {name: files.info(name) for name in names}
         else:
-            found = _matching(dict(files.find(root, detail=True)), root, spec)
+            found = _matching(files.find(root, detail=True), root, spec)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as cause:
         raise FileMissingError(
             f"{one_line(spec.path, SHOWN)} is not on the Hub.",
@@ -89,7 +89,7 @@ def _bucket_files(spec: CorpusSpec) -> list[CorpusFile]:
         raise allowed_files.bucket_refused(spec.path)
     try:
         files, root = fsspec.core.url_to_fs(spec.path, use_listings_cache=False, default_block_size=BLOCK_BYTES)
-        found = _matching(dict(files.find(root, detail=True)), root, spec)
+        found = _matching(files.find(root, detail=True), root, spec)
     except ImportError as cause:
         raise CorpusError("This server cannot read buckets.", why=str(cause), cure="Install what does: pip install 'glossator[s3]'.") from cause
     except Exception as cause:  # each driver has its own errors
@@ -101,8 +101,8 @@ def _bucket_files(spec: CorpusSpec) -> list[CorpusFile]:
     return [_file(files, path, root, info, str(info.get("ETag", ""))) for path, info in sorted(found.items())]
 
 
-def _matching(found: dict[str, dict[str, Any]], root: str, spec: CorpusSpec) -> dict[str, dict[str, Any]]:
-    include, exclude = Globs.of(spec.include), Globs.of(spec.exclude)
+def _matching(found: Any, root: str, spec: CorpusSpec) -> dict[str, dict[str, Any]]:
+    include, exclude = Globs(spec.include), Globs(spec.exclude)
     names = {path: path.removeprefix(root).lstrip("/") or Path(path).name for path in found}
     return {path: info for path, info in found.items() if include.matches(names[path]) and not exclude.matches(names[path])}
 
