@@ -146,15 +146,11 @@ class CorpusListing:
         }
 
 
-def list_files(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
-    """List the first `most` entries of a corpus in the order of their names.
+def list_local(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
+    """List the first `most` entries of a local corpus in the order of their names.
 
     Raises PathRefusedError, FileMissingError, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
     """
-    if "://" in spec.path:
-        from interp.corpus.remote_files import list_remote  # imports the Hub's client
-
-        return list_remote(spec, most)
     root = Path(files.expand(spec.path))
     try:
         status = files.current().status(root)

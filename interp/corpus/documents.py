@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
-from interp.corpus.corpus_files import CorpusFile, CorpusListing, list_files, unreadable
+from interp.corpus.corpus_files import CorpusFile, CorpusListing, unreadable
+from interp.corpus.listing import list_files
 from interp.domain.errors import CorpusChangedError, CorpusEmptyError, CorpusError, CorpusTooSmallError, TextUndecodableError
 from interp.domain.evidence import Split
 from interp.domain.job_warnings import Largest

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from interp.corpus.corpus_files import CorpusListing, list_files
+from interp.corpus.corpus_files import CorpusListing
 from interp.corpus.documents import CorpusIndex, check_splits, empty, index, split_of
+from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start
 from interp.dictionary import formats
 from interp.dictionary.canonical import DictionaryHeader

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import check_start, index
+from interp.corpus.listing import list_files
 from interp.domain.errors import CorpusChangedError, CorpusError, FileMissingError, InputError, TextUndecodableError, problem_of
 from interp.domain.spec import CorpusSpec
 

@@ -11,8 +11,8 @@ import zstandard
 from pyarrow import parquet
 
 from interp.corpus import local_copies as copies
-from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import CorpusIndex, index
+from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start, clear_old_copies, local_copies
 from interp.domain.errors import CorpusError
 from interp.domain.spec import CorpusSpec

@@ -14,8 +14,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import index
+from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start, local_copies
 from interp.domain.errors import CorpusError, PathRefusedError
 from interp.domain.spec import CorpusSpec
@@ -30,7 +30,7 @@ VALIDATION = [f"the end of story {number}" for number in range(20)]
 READ = """
 import json, sys
 from pathlib import Path
-from interp.corpus.corpus_files import list_files
+from interp.corpus.listing import list_files
 from interp.corpus.documents import index
 from interp.corpus.local_copies import check_start, local_copies
 from interp.domain.errors import GlossatorError

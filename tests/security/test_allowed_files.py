@@ -19,8 +19,8 @@ from api.jobs.paths import located
 from benches.in_process import InProcess
 from glossator import ApiError, Client
 from interp.config.settings import EXAMPLES, Settings
-from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import index
+from interp.corpus.listing import list_files
 from interp.dictionary import formats
 from interp.domain.errors import (
     CorpusChangedError,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.corpus.corpus_files import list_files
 from interp.corpus.documents import index
+from interp.corpus.listing import list_files
 from interp.dictionary import formats, torchfile
 from interp.dictionary.canonical import Canonical
 from interp.dictionary.torchfile import read_torch

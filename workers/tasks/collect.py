@@ -11,8 +11,9 @@ from interp.collect import run as collection
 from interp.collect.finish import finish
 from interp.collect.memory import collection_bytes, features_at_once
 from interp.collect.partial import merge as merge_partials
-from interp.corpus.corpus_files import CorpusListing, list_files
+from interp.corpus.corpus_files import CorpusListing
 from interp.corpus.documents import CorpusIndex, index
+from interp.corpus.listing import list_files
 from interp.corpus.local_copies import clear_old_copies, local_copies
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus, tokenize_corpus
 from interp.domain.errors import WorkerTooSmallError, printable
