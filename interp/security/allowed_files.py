@@ -37,7 +37,7 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Folders that may be read and that may not, as real paths; URLs of readable buckets."""
+    """Real paths of readable and of forbidden folders; URLs of readable buckets."""
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = SYSTEM
