@@ -21,9 +21,13 @@ import asyncio
 import json
 import os
 import statistics
+import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,6 @@ import httpx2
 import openai
 from sqlalchemy import select
 
-from api.demo.fake_llm import ScriptedProcess
 from api.jobs import admission
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus, Queue
@@ -89,8 +92,7 @@ def main() -> None:
 
 def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
     """One setting: the ways in turn, a bare run before and after each of ours."""
-    with tempfile.TemporaryDirectory() as folder, scripted_process() as scripted, (Path(folder) / "workers.log").open("ab") as log_to:
-        base_url = scripted.base_url
+    with tempfile.TemporaryDirectory() as folder, scripted_process() as base_url, (Path(folder) / "workers.log").open("ab") as log_to:
         settings = Settings(
             home=Path(folder), llm_base_url=base_url, llm_max_concurrent_calls=in_flight // workers, gpu_workers=0, llm_workers=workers
         )
@@ -183,9 +185,16 @@ async def ask_bare(base_url: str, bodies: list[dict[str, Any]], in_flight: int) 
     return run
 
 
-def scripted_process() -> ScriptedProcess:
-    """Return a scripted endpoint as a process of its own, to be entered."""
-    return ScriptedProcess("--latency", str(LATENCY))
+@contextmanager
+def scripted_process() -> Iterator[str]:
+    """Run a scripted endpoint as a process of its own, and yield its base URL."""
+    command = [sys.executable, "-c", "from api.cli import main; main()", "fake-llm", "--port", "0", "--latency", str(LATENCY)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
 
 
 def _spec(base_url: str, features: int, name: str) -> JobSpec:

@@ -48,12 +48,12 @@ def main() -> None:
 
 def measure(features: int) -> Iterator[dict[str, Any]]:
     """The lines of both jobs."""
-    with tempfile.TemporaryDirectory() as folder, LocalPostgres() as postgres, scripted_process() as scripted:
-        settings = Settings(home=Path(folder), database_url=postgres.url, llm_base_url=scripted.base_url)
+    with tempfile.TemporaryDirectory() as folder, LocalPostgres() as postgres, scripted_process() as base_url:
+        settings = Settings(home=Path(folder), database_url=postgres.url, llm_base_url=base_url)
         migrate.upgrade(settings.database_url)
         runtime = Runtime.of(settings)
         before = sizes(runtime.engine)
-        for name, spec in (("rules", rules(features)), ("language model", language_model(features, scripted.base_url))):
+        for name, spec in (("rules", rules(features)), ("language model", language_model(features, base_url))):
             _run(runtime, spec)
             after = sizes(runtime.engine)
             yield from _lines(name, features, before, after)

@@ -12,7 +12,9 @@ from api.cli.commands.submit import print_estimate, read_spec
 from api.cli.commands.usage import print_usage
 from api.cli.output import progress, report
 from api.cli.output.console import dollars, duration, err, out, say, thousands
-from api.demo.fake_llm import CallTotals, Faults, ScriptedServer
+from api.demo.fake_llm.endpoint import CallTotals
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.server import ScriptedServer
 from api.jobs.paths import paths_of
 from glossator import Client
 from interp.config.home import make_home

@@ -8,8 +8,9 @@ import numpy as np
 
 from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import FencedText, question
-from api.demo.fake_llm.readers import OracleReader, ScriptedReader
+from api.demo.fake_llm.readers import ScriptedReader
 from api.demo.fake_llm.texts import prompt_tokens
+from benches.truth.oracle import OracleReader
 from benches.truth.world import Meaning, World
 from interp.domain.errors import AbilityMissingError
 from interp.domain.score import Score

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.cli import app, checks
 from api.cli.commands import doctor
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from api.demo.local_servers import LocalServer
 from benches.in_process import InProcess
 from interp.config.settings import Settings

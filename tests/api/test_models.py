@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from api.cli import app, connect
-from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
 from api.jobs import endpoint_check
 from benches import tiny
 from benches.in_process import InProcess
@@ -25,6 +25,8 @@ from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import JobRow
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 
 KEY = "sk-this-is-the-key"
 PRICE = {"input": 0.25, "output": 2.0}
@@ -34,13 +36,13 @@ LLM = {"explainers": ["contexts"], "scorers": [{"name": "detection", "judge": "l
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[ScriptedServer]:
-    with ScriptedServer(key=KEY) as server:
+def endpoint() -> Iterator[FullServer]:
+    with FullServer(key=KEY) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def asking(service_settings: Settings, store: Engine, endpoint: ScriptedServer) -> Iterator[httpx.Client]:
+def asking(service_settings: Settings, store: Engine, endpoint: FullServer) -> Iterator[httpx.Client]:
     """The app of a server that has the endpoint and its key."""
     settings = service_settings.model_copy(update={"llm_base_url": endpoint.base_url, "llm_api_key": SecretStr(KEY)})
     with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://test", timeout=30) as found:
@@ -48,7 +50,7 @@ def asking(service_settings: Settings, store: Engine, endpoint: ScriptedServer) 
 
 
 @pytest.fixture
-def asking_too(service_settings: Settings, store: Engine, endpoint: ScriptedServer) -> Iterator[Callable[[str], httpx.Client]]:
+def asking_too(service_settings: Settings, store: Engine, endpoint: FullServer) -> Iterator[Callable[[str], httpx.Client]]:
     """The same, of a server on whose list another endpoint stands, too."""
     own = {"llm_base_url": endpoint.base_url, "llm_api_key": SecretStr(KEY)}
     with ExitStack() as opened:
@@ -77,9 +79,7 @@ def nobody() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
 
 
-def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(
-    asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer
-) -> None:
+def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(asking: httpx.Client, body: dict[str, Any], endpoint: FullServer) -> None:
     response = asking.post("/v1/jobs", json=body)
     assert response.status_code == 202, response.text
     job = response.json()
@@ -131,7 +131,7 @@ def test_an_endpoint_that_nobody_listens_on_is_named(asking_too: Callable[[str],
 
 
 def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(asking_too: Callable[[str], httpx.Client], body: dict[str, Any]) -> None:
-    with ScriptedServer(key="sk-another") as other:
+    with FullServer(key="sk-another") as other:
         response = asking_too(other.base_url).post(
             "/v1/jobs", json=body | {"models": {"explainer": MODEL, "judge": JUDGE | {"base_url": other.base_url}}}
         )
@@ -153,17 +153,17 @@ def test_a_key_is_sent_to_its_own_endpoint_alone_and_a_wrong_one_is_refused(aski
     ],
 )
 def test_an_endpoint_without_what_a_scorer_needs_is_refused(
-    asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer, lacks: set[str], change: dict[str, Any], says: str
+    asking: httpx.Client, body: dict[str, Any], endpoint: FullServer, lacks: set[str], change: dict[str, Any], says: str
 ) -> None:
-    endpoint.state.faults = Faults(lacks=frozenset(lacks))
+    endpoint.faults = LastingFaults(lacks=frozenset(lacks))
     try:
         refused = asking.post("/v1/jobs", json=body | change)
         assert (refused.status_code, refused.json()["code"]) == (422, "ability-missing"), refused.text
         assert says in refused.text
-        endpoint.state.faults = Faults()
+        endpoint.faults = Faults()
         assert asking.post("/v1/jobs", json=body | change).status_code == 202, "a refusal is not kept: the cure works at once"
     finally:
-        endpoint.state.faults = Faults()
+        endpoint.faults = Faults()
 
 
 def test_prompts_longer_than_the_window_are_refused(asking: httpx.Client, body: dict[str, Any]) -> None:
@@ -173,7 +173,7 @@ def test_prompts_longer_than_the_window_are_refused(asking: httpx.Client, body: 
     assert problem["details"]["tokens"] > problem["details"]["window"] == 256
 
 
-def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str, Any], endpoint: ScriptedServer) -> None:
+def test_endpoints_are_asked_once_a_minute(asking: httpx.Client, body: dict[str, Any], endpoint: FullServer) -> None:
     asking.post("/v1/jobs", json=body)
     before = endpoint.totals.requests
     assert asking.post("/v1/jobs", json=body).status_code == 202
@@ -184,7 +184,7 @@ def test_the_same_key_gives_the_same_job_though_the_endpoint_is_gone(
     asking_too: Callable[[str], httpx.Client], body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = {"Idempotency-Key": "before-it-went"}
-    with ScriptedServer() as leaving:
+    with FullServer() as leaving:
         asking = asking_too(leaving.base_url)
         models = {"explainer": MODEL | {"base_url": leaving.base_url, "timeout_seconds": 77}, "judge": JUDGE}
         first = asking.post("/v1/jobs", json=body | {"models": models}, headers=headers)
@@ -232,7 +232,7 @@ def estimate(asking: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_dry_run_stores_nothing_asks_nobody_and_says_what_it_rests_on(
-    asking: httpx.Client, store: Engine, body: dict[str, Any], endpoint: ScriptedServer
+    asking: httpx.Client, store: Engine, body: dict[str, Any], endpoint: FullServer
 ) -> None:
     before, asked = jobs_stored(store), endpoint.totals.requests
     found = estimate(asking, body)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.server import ScriptedServer
 from benches import tiny
 from glossator import Client
 from interp.domain.spec import JobSpec

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from api.demo.fake_llm import FencedText, QuotedReader
+from api.demo.fake_llm.asked import FencedText
+from api.demo.fake_llm.readers import QuotedReader
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput

@@ -5,9 +5,12 @@ import json
 
 import pytest
 
-from api.demo.fake_llm import Faults, OracleReader, ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from benches.truth.oracle import OracleReader
 from tests.explain.explaining import NAMES, selves, text, two_meanings
 from tests.explain.over_http import Wire
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 
 FAULTS = Faults(
     rate_limited=0.06, rate_limited_silently=0.04, server_error=0.06, dropped=0.06, dropped_midway=0.04, truncated_body=0.04, invalid_json=0.06,
@@ -18,7 +21,7 @@ READS = tuple(name for name in NAMES if name != "output_tokens")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_label_with_its_calls_in_the_book(name):
-    with ScriptedServer() as server, Wire(server.base_url) as wire:
+    with FullServer() as server, Wire(server.base_url) as wire:
         made = wire.explain(name, selves(), text().vocabulary)
         assert made.failure is None
         assert "self" in made.text or name == "output_tokens"
@@ -43,7 +46,7 @@ def digest_of(messages):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_digest_is_of_a_prompt_that_was_sent_and_stands_in_the_book(name):
-    with ScriptedServer() as server, Wire(server.base_url) as wire:
+    with FullServer() as server, Wire(server.base_url) as wire:
         made = wire.explain(name, selves(), text().vocabulary)
         digest = made.provenance["prompt_digest"]
         asked = [body for body in server.totals.bodies if not body["messages"][0]["content"].startswith("Task: detect\n")]
@@ -55,7 +58,7 @@ def test_the_digest_is_of_a_prompt_that_was_sent_and_stands_in_the_book(name):
 
 @pytest.mark.parametrize("name", READS)
 def test_a_second_time_costs_no_call(name):
-    with ScriptedServer() as server, Wire(server.base_url) as wire:
+    with FullServer() as server, Wire(server.base_url) as wire:
         first = wire.explain(name, selves(), text().vocabulary)
         requests = server.totals.requests
         second = wire.explain(name, selves(), text().vocabulary)
@@ -68,7 +71,7 @@ def test_a_second_time_costs_no_call(name):
 @pytest.mark.parametrize("reasoning", [False, True])
 def test_endpoints_without_structured_output(lacking, reasoning):
     """JSON in text where the endpoint takes no schema."""
-    with ScriptedServer(faults=Faults(lacks=lacking)) as server, Wire(server.base_url) as wire:
+    with FullServer(faults=LastingFaults(lacks=lacking)) as server, Wire(server.base_url) as wire:
         made = wire.explain("contexts", selves(), text().vocabulary, reasoning=reasoning)
         assert made.failure is None
         assert "self" in made.text
@@ -77,7 +80,7 @@ def test_endpoints_without_structured_output(lacking, reasoning):
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("seed", range(3))
 def test_faults_that_pass_fail_no_feature(name, seed):
-    with ScriptedServer(faults=FAULTS, seed=seed) as server, Wire(server.base_url, spec={"timeout_seconds": 5}) as wire:
+    with FullServer(faults=FAULTS, seed=seed) as server, Wire(server.base_url, spec={"timeout_seconds": 5}) as wire:
         made = wire.explain(name, selves(), text().vocabulary, seed=seed)
         assert made.failure is None
         assert "self" in made.text
@@ -86,14 +89,14 @@ def test_faults_that_pass_fail_no_feature(name, seed):
 
 def test_faults_did_happen():
     """The share of faults above bites in as many requests as the tests before make."""
-    with ScriptedServer(faults=FAULTS, seed=1) as server, Wire(server.base_url, spec={"timeout_seconds": 5}) as wire:
+    with FullServer(faults=FAULTS, seed=1) as server, Wire(server.base_url, spec={"timeout_seconds": 5}) as wire:
         for feature in range(3):
             wire.explain("best_of", selves(), text().vocabulary, seed=feature)
         assert sum(server.totals.by_fault.values()) >= 5
 
 
 def test_a_model_that_always_refuses_is_a_failure_with_its_calls():
-    with ScriptedServer(faults=Faults(refused=1.0)) as server, Wire(server.base_url) as wire:
+    with FullServer(faults=Faults(refused=1.0)) as server, Wire(server.base_url) as wire:
         made = wire.explain("contexts", selves(), text().vocabulary)
         assert made.text is None
         assert "refused" in made.failure
@@ -102,7 +105,7 @@ def test_a_model_that_always_refuses_is_a_failure_with_its_calls():
 
 
 def test_a_model_whose_replies_are_always_cut_short_is_a_failure():
-    with ScriptedServer(faults=Faults(cut_short=1.0)) as server, Wire(server.base_url) as wire:
+    with FullServer(faults=Faults(cut_short=1.0)) as server, Wire(server.base_url) as wire:
         made = wire.explain("contexts", selves(), text().vocabulary)
         assert made.text is None
         assert "cut short" in made.failure
@@ -111,14 +114,14 @@ def test_a_model_whose_replies_are_always_cut_short_is_a_failure():
 def test_best_of_finds_the_true_label_among_wrong_ones():
     """An oracle judges; labels are sampled, some from a half of the contexts that misleads."""
     truth = {"the word self": lambda shown: "self" in shown, "the word import": lambda shown: "import" in shown}
-    with ScriptedServer(OracleReader(truth)) as server, Wire(server.base_url) as wire:
+    with FullServer(OracleReader(truth)) as server, Wire(server.base_url) as wire:
         made = wire.explain("best_of", selves(), text().vocabulary)
         assert made.text == "the word self"
         assert max(sample["held_out"] for sample in made.provenance["chosen"]["samples"]) == 1.0
 
 
 def test_two_meanings_found_with_an_embedding_model():
-    with ScriptedServer() as server, Wire(server.base_url) as wire:
+    with FullServer() as server, Wire(server.base_url) as wire:
         made = wire.explain("clusters", two_meanings(), text().vocabulary, clusters=3)
         assert made.failure is None
         assert server.totals.by_path["/v1/embeddings"] >= 1

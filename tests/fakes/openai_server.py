@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import openai
 
-from api.demo.fake_llm import ScriptedServer
 from interp.llm.base import Prompt
 from interp.llm.prompt_text import FENCE_RULE, fence, fence_label, nonce_of
+from tests.fakes.full_server import FullServer
 
 MODEL = "scripted"
 
@@ -37,7 +37,7 @@ def body_of(prompt: Prompt, **fields: Any) -> dict[str, Any]:
     return found | fields
 
 
-def post(server: ScriptedServer, sent: dict[str, Any], path: str = "/chat/completions", timeout: float = 10.0, key: str = "") -> httpx.Response:
+def post(server: FullServer, sent: dict[str, Any], path: str = "/chat/completions", timeout: float = 10.0, key: str = "") -> httpx.Response:
     """One request on a connection of its own."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.post(server.base_url + path, json=sent, headers=headers, timeout=timeout)
@@ -48,6 +48,6 @@ def said(response: httpx.Response) -> Any:
     return json.loads(response.json()["choices"][0]["message"]["content"])
 
 
-def sdk(server: ScriptedServer, key: str = "any") -> openai.OpenAI:
+def sdk(server: FullServer, key: str = "any") -> openai.OpenAI:
     """The bare SDK, without its retries."""
     return openai.OpenAI(base_url=server.base_url, api_key=key, max_retries=0)

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, delete
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from api.demo.local_servers import LocalPostgres, LocalRedis, free_port
 from glossator import Client
 from interp.config.settings import Settings

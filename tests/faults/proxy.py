@@ -5,7 +5,7 @@ import threading
 from enum import Enum
 from typing import Self
 
-from api.demo.fake_llm.server import event_loop
+import uvloop
 
 CHUNK_BYTES = 65536
 
@@ -60,7 +60,7 @@ class Proxy:
             pipe.transport.abort()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=event_loop()) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:

@@ -26,11 +26,11 @@ def storm(scene: Scene) -> None:
         is_long_ago = refused >= REFUSED and time.monotonic() - begun > LONGEST_SECONDS
         return is_long_enough or is_long_ago or status_of(scene.cluster.engine, scene.job_id) in JOB_ENDS
 
-    server.state.faults = STORM
+    server.faults = STORM
     try:
         until(is_over, "the storm to pass")
     finally:
-        server.state.faults = Faults()
+        server.faults = Faults()
 
 
 FAULTS = (Fault("storm", "429 storm at the judge", storm, (Stage.EXPLAIN, Stage.SCORE)),)

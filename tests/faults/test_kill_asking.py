@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import JobSpec

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from api.demo.fake_llm import ScriptedServer
 from benches.memory_call_store import MemoryCallStore
 from interp.config.settings import Settings
 from interp.domain.spec import ModelSpec
@@ -15,6 +14,7 @@ from interp.llm.base import Ability, Message, Prompt, Schema
 from interp.llm.call_store import Tag
 from interp.llm.client import LlmClient
 from interp.llm.model import ClientModel
+from tests.fakes.full_server import FullServer
 
 T = TypeVar("T")
 
@@ -71,11 +71,11 @@ class ClientHarness:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(key=KEY) as running:
+def server() -> Iterator[FullServer]:
+    with FullServer(key=KEY) as running:
         yield running
 
 
 @pytest.fixture
-def harness(server: ScriptedServer) -> ClientHarness:
+def harness(server: FullServer) -> ClientHarness:
     return ClientHarness(server.base_url)

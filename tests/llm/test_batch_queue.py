@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
@@ -20,6 +20,8 @@ from interp.llm.transports.batch_queue import FILE, MAX_SUBMISSIONS, BatchTransp
 from interp.llm.transports.endpoint import Endpoint
 from interp.llm.transports.payloads import batch_reply, bound_of, parse_batch_line, read_failed_generation
 from interp.llm.transports.quirks import EndpointQuirks
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.fakes.openai_server import sdk
 from tests.llm.batch_worker import COUNT, EXPECTED, prompt, prompts
 from tests.llm.conftest import KEY, TAG, ClientHarness, question
@@ -31,7 +33,7 @@ def answers(harness: ClientHarness, count: int = COUNT, **spec):
     return harness.ask_all(prompts(count), transport="batch", **spec)
 
 
-def batches_of(server: ScriptedServer) -> int:
+def batches_of(server: FullServer) -> int:
     return server.totals.by_path["/v1/batches"]
 
 
@@ -118,7 +120,7 @@ def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(harness, server):
 
 def test_a_worker_that_is_killed_while_it_waits_costs_nothing_twice(tmp_path):
     """`kill -9`, and a second process with the first one's files."""
-    with ScriptedServer(key=KEY, batch_seconds=0.5) as server:
+    with FullServer(key=KEY, batch_seconds=0.5) as server:
         command = [sys.executable, "-m", "tests.llm.batch_worker", server.base_url, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
             deadline = time.monotonic() + 150
@@ -171,14 +173,14 @@ def _first_worker(harness: ClientHarness, until) -> None:
 
 
 def test_lines_that_fail_are_handed_in_again_until_all_are_answered(server, harness):
-    server.state.faults = Faults(server_error=0.15, rate_limited=0.15)
+    server.faults = Faults(server_error=0.15, rate_limited=0.15)
     assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) > 1
     assert server.totals.calls == COUNT, "a line that failed is not billed, and one that was answered is not asked again"
 
 
 def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, harness):
-    server.state.faults = Faults(batch_expired=1.0)
+    server.faults = LastingFaults(batch_expired=1.0)
 
     def one_expires() -> bool:
         return server.totals.by_fault["batch_expired"] == 1
@@ -187,7 +189,7 @@ def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, harness
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while not one_expires():
             await asyncio.sleep(0.005)
-        server.state.faults = Faults()
+        server.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
@@ -198,7 +200,7 @@ def test_an_expired_batch_is_handed_in_again_without_what_it_did(server, harness
 
 @pytest.mark.parametrize("fault", ["batch_failed", "batch_expired"])
 def test_batches_that_are_never_worked_off_pause_the_job(server, harness, fault):
-    server.state.faults = Faults(**{fault: 1.0})
+    server.faults = LastingFaults(**{fault: 1.0})
     (reply,) = answers(harness, 1)  # half of one line is none
     assert type(reply) is JobPausedError
     assert str(MAX_SUBMISSIONS) in str(reply)
@@ -207,7 +209,7 @@ def test_batches_that_are_never_worked_off_pause_the_job(server, harness, fault)
 
 
 def test_a_batch_that_somebody_cancelled_pauses_the_job(harness):
-    with ScriptedServer(key=KEY, batch_seconds=30) as server:
+    with FullServer(key=KEY, batch_seconds=30) as server:
         harness.base_url = server.base_url
 
         async def work(model: ClientModel):
@@ -223,27 +225,27 @@ def test_a_batch_that_somebody_cancelled_pauses_the_job(harness):
 
 @pytest.mark.parametrize("lacking", ["max_tokens", "json_schema", "temperature"])
 def test_what_the_endpoint_does_not_take_is_learned_from_the_lines(server, harness, lacking):
-    server.state.faults = Faults(lacks=frozenset({lacking}))
+    server.faults = LastingFaults(lacks=frozenset({lacking}))
     assert [reply.text for reply in answers(harness)] == EXPECTED
     assert batches_of(server) == 2
 
 
 def test_transport_faults_on_the_way_lose_nothing_and_make_no_second_batch(server, harness):
     """Dropped replies to the request that makes a batch are the trap: the batch may have been made."""
-    server.state.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
+    server.faults = Faults(dropped=0.2, dropped_midway=0.1, truncated_body=0.1, rate_limited_silently=0.1)
     harness.patience = 60.0
     assert [reply.text for reply in answers(harness)] == EXPECTED
     assert server.totals.calls == COUNT
 
 
 def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(server, harness):
-    server.state.faults = Faults(dropped=1.0, at=("/v1/batches",))
+    server.faults = LastingFaults(dropped=1.0, at=("/v1/batches",))
 
     async def work(model: ClientModel):
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while server.totals.by_path["/v1/batches"] < 6:  # more than one hand-in tries
             await asyncio.sleep(0.01)
-        server.state.faults = Faults()
+        server.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
@@ -254,13 +256,13 @@ def test_a_batch_whose_making_was_never_confirmed_is_found_and_not_made_again(se
 
 def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, harness):
     """What is missing in it is paid for."""
-    server.state.faults = Faults(truncated_body=1.0, at=("/v1/files/file-2",))
+    server.faults = LastingFaults(truncated_body=1.0, at=("/v1/files/file-2",))
 
     async def work(model: ClientModel):
         tasks = [asyncio.create_task(model.ask(asked)) for asked in prompts()]
         while server.totals.by_fault["truncated_body"] < 2:
             await asyncio.sleep(0.005)
-        server.state.faults = Faults()
+        server.faults = Faults()
         return await asyncio.gather(*tasks)
 
     assert [reply.text for reply in harness.run(work, transport="batch")] == EXPECTED
@@ -268,7 +270,7 @@ def test_an_output_file_that_was_cut_on_its_way_is_read_again(server, harness):
 
 
 def test_an_endpoint_without_batches_is_a_clear_error(server, harness):
-    server.state.faults = Faults(lacks=frozenset({"files", "batches"}))
+    server.faults = LastingFaults(lacks=frozenset({"files", "batches"}))
     (reply,) = answers(harness, 1)
     assert isinstance(reply, AbilityMissingError)
     assert "transport: live" in reply.cure
@@ -286,14 +288,14 @@ def test_a_line_that_the_endpoint_calls_wrong_fails_alone(server, harness):
     async def work(model: ClientModel):
         return await asyncio.gather(model.ask(prompts()[0]), model.ask(prompt("too long " * 2000)), return_exceptions=True)
 
-    server.state.faults = Faults(context_window=2000)
+    server.faults = LastingFaults(context_window=2000)
     right, wrong = harness.run(work, transport="batch")
     assert right.text == EXPECTED[0]
     assert wrong.code == "prompt-too-long"
 
 
 def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(harness):
-    with ScriptedServer(key=KEY, batch_seconds=0.3) as server:
+    with FullServer(key=KEY, batch_seconds=0.3) as server:
         harness.base_url = server.base_url
 
         async def work(model: ClientModel):
@@ -313,7 +315,7 @@ def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(harness)
 
 
 def test_a_server_that_is_gone_for_good_pauses_the_job(harness):
-    with ScriptedServer(key=KEY) as server:
+    with FullServer(key=KEY) as server:
         harness.base_url = server.base_url
     harness.patience = 0.5
     (reply,) = answers(harness, 1)

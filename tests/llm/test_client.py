@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import (
@@ -32,6 +31,8 @@ from interp.llm.base import Reply, Usage
 from interp.llm.model import ClientModel
 from interp.llm.replies.structured import ask_for, json_object
 from interp.llm.transports.base import TransportError
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.llm.conftest import KEY, TAG, ClientHarness, question
 
 PASSING = ("rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "truncated_body", "slow")
@@ -41,7 +42,7 @@ def prompts(count: int) -> list:
     return [question(f"context {number}") for number in range(count)]
 
 
-def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_an_answer_with_its_usage_and_its_story(server: FullServer, harness: ClientHarness) -> None:
     (reply,) = harness.ask_all([question()], price={"input": 1.0, "output": 2.0})
     (call,) = harness.call_store.calls
     assert json_object(reply.text)["1"] in ("yes", "no")
@@ -52,7 +53,7 @@ def test_an_answer_with_its_usage_and_its_story(server: ScriptedServer, harness:
     assert "does it fire?" in call.prompt and reply.text in json_object(call.raw or "")["choices"][0]["message"]["content"]
 
 
-def test_a_second_run_makes_no_call(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_a_second_run_makes_no_call(server: FullServer, harness: ClientHarness) -> None:
     first = harness.ask_all(prompts(50))
     before = server.totals.requests
     second = harness.ask_all(prompts(50))
@@ -61,7 +62,7 @@ def test_a_second_run_makes_no_call(server: ScriptedServer, harness: ClientHarne
     assert harness.call_store.spent.calls == 50
 
 
-def test_what_decides_the_answer_is_another_question(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_what_decides_the_answer_is_another_question(server: FullServer, harness: ClientHarness) -> None:
     asked = [question(), question(sample=1), question(temperature=0.7), question(max_tokens=65), question(schema=None), question(seed=1)]
     replies = harness.ask_all(asked)
     assert len({reply.key for reply in replies}) == len(asked) == server.totals.requests
@@ -72,15 +73,15 @@ def test_what_decides_the_answer_is_another_question(server: ScriptedServer, har
     assert server.totals.requests == len(asked) + 2, "neither patience nor price decides an answer"
 
 
-def test_the_same_question_in_flight_many_times_is_asked_once(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_the_same_question_in_flight_many_times_is_asked_once(server: FullServer, harness: ClientHarness) -> None:
     replies = harness.ask_all([question()] * 64)
     assert server.totals.requests == 1 and len(harness.call_store.calls) == 1
     assert len({reply.text for reply in replies}) == 1
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_no_passing_fault_fails_a_question(server: ScriptedServer, harness: ClientHarness, fault: str) -> None:
-    server.state.faults = Faults(**{fault: 0.3})
+def test_no_passing_fault_fails_a_question(server: FullServer, harness: ClientHarness, fault: str) -> None:
+    server.faults = Faults(**{fault: 0.3})
     replies = harness.ask_all(prompts(40))
     assert all(isinstance(reply, Reply) and reply.finish == "stop" for reply in replies), replies
     assert all(call.status == "answered" for call in harness.call_store.calls)
@@ -92,34 +93,34 @@ def test_no_passing_fault_fails_a_question(server: ScriptedServer, harness: Clie
     assert harness.call_store.spent.calls == server.totals.requests
 
 
-def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(stalled=0.2)
+def test_a_stall_past_the_timeout_is_tried_again_and_counts_as_billed(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults(stalled=0.2)
     replies = harness.ask_all(prompts(20), timeout_seconds=0.5)
     assert all(isinstance(reply, Reply) for reply in replies)
     stalled = [call for call in harness.call_store.calls if call.attempts > 1]
     assert stalled and not any(call.usage.is_known for call in stalled)
 
 
-def test_a_wrong_usage_counts_as_the_bound(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(wrong_usage=1.0)
+def test_a_wrong_usage_counts_as_the_bound(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults(wrong_usage=1.0)
     replies = harness.ask_all(prompts(6))
     assert all(not reply.usage.is_known and reply.usage.completion_tokens == 64 and 100 < reply.usage.prompt_tokens < 2000 for reply in replies)
     assert harness.call_store.spent.tokens == sum(reply.usage.tokens for reply in replies)
 
 
-def test_refused_and_truncated_replies_are_never_kept(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(refused=1.0)
+def test_refused_and_truncated_replies_are_never_kept(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults(refused=1.0)
     assert harness.ask_all([question()])[0].finish == "refusal"
-    server.state.faults = Faults(cut_short=1.0)
+    server.faults = Faults(cut_short=1.0)
     assert harness.ask_all([question()])[0].finish == "length"
-    server.state.faults = Faults()
+    server.faults = Faults()
     (reply,) = harness.ask_all([question()])
     assert reply.finish == "stop"
     assert [call.status for call in harness.call_store.calls] == ["refused", "truncated", "answered"]
 
 
-def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(key_revoked_after=100)
+def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = LastingFaults(key_revoked_after=100)
     ends = harness.ask_all(prompts(2000))
     answered = [end for end in ends if isinstance(end, Reply)]
     assert len(answered) == 100
@@ -129,21 +130,21 @@ def test_a_key_revoked_midway_pauses_with_one_reason_and_few_calls(server: Scrip
     assert server.totals.requests < 100 + 2 * harness.in_flight, "what was answered before is kept"
 
 
-def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: ScriptedServer, harness: ClientHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_job_works_as_soon_as_the_endpoint_does(server: FullServer, harness: ClientHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("interp.llm.circuit_breaker.COOL_DOWN", 0.0)
 
     async def work(model: ClientModel) -> list:
         model.attempts.breaker._cool_down = 0.0
-        server.state.faults = Faults(quota_after=0)
+        server.faults = LastingFaults(quota_after=0)
         with pytest.raises(QuotaExhaustedError, match="quota"):
             await model.ask(question())
-        server.state.faults = Faults()
+        server.faults = Faults()
         return await asyncio.gather(*(model.ask(prompt) for prompt in prompts(20)))
 
     assert len(harness.run(work)) == 20
 
 
-def test_an_unknown_model_pauses(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_an_unknown_model_pauses(server: FullServer, harness: ClientHarness) -> None:
     (error,) = harness.ask_all([question()], model="gpt-nope")
     assert isinstance(error, ModelUnknownError) and "gpt-nope" in str(error)
 
@@ -158,7 +159,7 @@ def test_an_endpoint_that_is_not_there_pauses_when_patience_ends(harness: Client
     assert gone.call_store.spent.calls == gone.call_store.spent.tokens == 0, "what never left costs nothing"
 
 
-def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_an_endpoint_that_comes_back_is_waited_for(server: FullServer, harness: ClientHarness) -> None:
     async def work(model: ClientModel) -> list:
         await model.ask(question("before"))
         await asyncio.to_thread(server.stop)
@@ -171,23 +172,23 @@ def test_an_endpoint_that_comes_back_is_waited_for(server: ScriptedServer, harne
     assert len(harness.run(work)) == 10
 
 
-def test_a_prompt_longer_than_the_window_fails_alone(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(context_window=200)
+def test_a_prompt_longer_than_the_window_fails_alone(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = LastingFaults(context_window=200)
     short, long = harness.ask_all([question(), question("word " * 400)])
     assert isinstance(short, Reply)
     assert isinstance(long, PromptTooLongError) and long.details["calls"] == [harness.call_store.calls[-1].key]
 
 
-def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(lacks=frozenset({"json_schema"}))
+def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = LastingFaults(lacks=frozenset({"json_schema"}))
     ends = harness.ask_all(prompts(500), structured="json_schema")
     assert {type(end) for end in ends} == {CallRejectedError, JobPausedError}
     assert server.totals.requests < 100
 
 
 @pytest.mark.parametrize("lacks", ["json_schema", "json_object", "max_tokens", "temperature", "seed", "logprobs"])
-def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedServer, harness: ClientHarness, lacks: str) -> None:
-    server.state.faults = Faults(lacks=frozenset({"json_schema", lacks}) if lacks == "json_object" else frozenset({lacks}))
+def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: FullServer, harness: ClientHarness, lacks: str) -> None:
+    server.faults = LastingFaults(lacks=frozenset({"json_schema", lacks}) if lacks == "json_object" else frozenset({lacks}))
 
     async def work(model: ClientModel) -> list:
         first = await model.ask(question("first", seed=3, top_logprobs=2))
@@ -203,7 +204,7 @@ def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: ScriptedSer
 
 
 @pytest.mark.parametrize("budget", [BudgetSpec(calls=37), BudgetSpec(tokens=4000), BudgetSpec(usd=0.02)])
-def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: ScriptedServer, harness: ClientHarness, budget: BudgetSpec) -> None:
+def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: FullServer, harness: ClientHarness, budget: BudgetSpec) -> None:
     price = Price(input=5.0, output=10.0)
     harness.call_store.budget = budget
     ends = harness.ask_all(prompts(200), price=price)
@@ -223,8 +224,8 @@ def test_64_in_flight_never_pass_a_cap_and_a_raised_cap_goes_on(server: Scripted
     assert totals.requests == 200, "nothing was asked twice"
 
 
-def test_caps_hold_under_faults_too(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults.mixed(0.4, stall_seconds=0.3)
+def test_caps_hold_under_faults_too(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults.mixed(0.4, stall_seconds=0.3)
     harness.call_store.budget = BudgetSpec(tokens=20_000, calls=150)
     harness.ask_all(prompts(300), timeout_seconds=0.2)
     assert harness.call_store.peak.tokens <= 20_000 and harness.call_store.peak.calls <= 150
@@ -232,14 +233,14 @@ def test_caps_hold_under_faults_too(server: ScriptedServer, harness: ClientHarne
     assert server.totals.prompt_tokens + server.totals.completion_tokens <= harness.call_store.spent.tokens <= 20_000
 
 
-def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_a_cap_in_usd_and_no_price_is_refused_before_any_call(server: FullServer, harness: ClientHarness) -> None:
     harness.call_store.budget = BudgetSpec(usd=1.0)
     (error,) = harness.ask_all([question()])
     assert isinstance(error, PriceUnknownError) and server.totals.requests == 0
 
 
-def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(stalled=1.0)
+def test_a_cancelled_call_gives_its_room_back(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults(stalled=1.0)
     harness.call_store.budget = BudgetSpec(calls=10)
 
     async def work(model: ClientModel) -> None:
@@ -253,25 +254,25 @@ def test_a_cancelled_call_gives_its_room_back(server: ScriptedServer, harness: C
 
     harness.run(work)
     assert harness.call_store.spent.calls == 4 and harness.call_store.spent.tokens > 0, "they were sent, and may have been billed"
-    server.state.faults = Faults()
+    server.faults = Faults()
     assert all(isinstance(reply, Reply) for reply in harness.ask_all(prompts(4)))
 
 
-def test_an_asker_that_leaves_hands_the_question_to_the_next(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_an_asker_that_leaves_hands_the_question_to_the_next(server: FullServer, harness: ClientHarness) -> None:
     async def work(model: ClientModel) -> Reply:
-        server.state.faults = Faults(stalled=1.0)
+        server.faults = Faults(stalled=1.0)
         first = asyncio.create_task(model.ask(question()))
         second = asyncio.create_task(model.ask(question()))
         while server.totals.in_flight < 1:
             await asyncio.sleep(0.01)
-        server.state.faults = Faults()
+        server.faults = Faults()
         first.cancel()
         return await asyncio.wait_for(second, 10)
 
     assert harness.run(work).finish == "stop"
 
 
-def test_one_jobs_pause_is_not_anothers(server: ScriptedServer) -> None:
+def test_one_jobs_pause_is_not_anothers(server: FullServer) -> None:
     poor, rich = MemoryCallStore(BudgetSpec(calls=0)), MemoryCallStore()
     harness = ClientHarness(server.base_url)
 
@@ -292,7 +293,7 @@ def test_no_key_shows_anywhere() -> None:
     class Echoing(ClientHarness):
         pass
 
-    with ScriptedServer(key="another") as server:
+    with FullServer(key="another") as server:
         harness = Echoing(server.base_url, key=KEY)
 
         async def work(model: ClientModel) -> str:
@@ -313,28 +314,28 @@ def test_no_key_shows_anywhere() -> None:
     assert harness.call_store.calls and all(KEY not in repr(call) for call in harness.call_store.calls)
 
 
-def test_a_key_is_sent_to_its_own_base_url_alone(server: ScriptedServer) -> None:
+def test_a_key_is_sent_to_its_own_base_url_alone(server: FullServer) -> None:
     harness = ClientHarness("http://127.0.0.1:1/v1", listed=(server.base_url,))
     (error,) = harness.ask_all([question()], base_url=server.base_url)
     assert isinstance(error, KeyRefusedError)
 
 
-def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(harness: ClientHarness, server: ScriptedServer) -> None:
+def test_hundreds_of_calls_on_one_loop_and_the_pace_finds_the_room(harness: ClientHarness, server: FullServer) -> None:
     wide = replace(harness, in_flight=256)
     replies = wide.ask_all(prompts(1500))
     assert all(isinstance(reply, Reply) for reply in replies)
     assert server.totals.max_in_flight <= 256
 
 
-def test_an_endpoint_with_a_rate_limit_is_not_hammered(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(requests_per_second=100)
+def test_an_endpoint_with_a_rate_limit_is_not_hammered(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = LastingFaults(requests_per_second=100)
     replies = harness.ask_all(prompts(200))
     assert all(isinstance(reply, Reply) for reply in replies)
     assert server.totals.by_status[429] < 2 * harness.in_flight
 
 
-def test_structured_reading_survives_what_is_no_json(server: ScriptedServer, harness: ClientHarness) -> None:
-    server.state.faults = Faults(invalid_json=0.15, refused=0.05, cut_short=0.05)
+def test_structured_reading_survives_what_is_no_json(server: FullServer, harness: ClientHarness) -> None:
+    server.faults = Faults(invalid_json=0.15, refused=0.05, cut_short=0.05)
 
     async def work(model: ClientModel) -> list:
         return await asyncio.gather(*(ask_for(model, prompt, json_object) for prompt in prompts(40)))
@@ -350,7 +351,7 @@ def test_a_process_that_asks_nobody_does_without_the_http_client() -> None:
 def test_two_files_know_the_http_client_and_none_the_sdk() -> None:
     root = Path(__file__).parents[2]
     sources = [path for room in ("interp", "api", "workers") for path in (root / room).rglob("*.py")]
-    importing = [path.name for path in sources if re.search(r"^\s*(import|from) (openai|aiohttp)\b", path.read_text(), re.MULTILINE)]
+    importing = [path.name for path in sources if re.search(r"^\s*(import|from) (openai|aiohttp)\b(?! import web)", path.read_text(), re.MULTILINE)]
     assert sorted(importing) == ["endpoint.py", "http.py"]
 
 
@@ -391,7 +392,7 @@ class Stopping(MemoryCallStore):
         self.sent += 1
 
 
-def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_what_waits_for_its_turn_never_goes_out_once_the_work_stops(server: FullServer, harness: ClientHarness) -> None:
     few = replace(harness, in_flight=2, call_store=Stopping())
     replies = few.ask_all(prompts(40))
     assert server.totals.requests == 4

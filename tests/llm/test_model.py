@@ -5,17 +5,18 @@ import asyncio
 import numpy as np
 import pytest
 
-from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError
 from interp.llm.model import ClientModel
 from interp.llm.transports.payloads import read_prompt_tokens
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.llm.conftest import ClientHarness
 
 TEXTS = [f"text number {number}" for number in range(150)]
 
 
-def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_vectors_are_of_unit_length_and_in_order_and_kept(server: FullServer, harness: ClientHarness) -> None:
     first = harness.run(lambda model: model.embed([*TEXTS, TEXTS[3]]))
     assert first.shape == (151, 256) and first.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1.0, atol=1e-5)
@@ -29,27 +30,27 @@ def test_vectors_are_of_unit_length_and_in_order_and_kept(server: ScriptedServer
     np.testing.assert_allclose(again, first[:150][::-1], atol=1e-6)
 
 
-def test_passing_faults_lose_no_vector(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_passing_faults_lose_no_vector(server: FullServer, harness: ClientHarness) -> None:
     whole = harness.run(lambda model: model.embed(TEXTS))
-    server.state.faults = Faults(truncated_body=0.3, server_error=0.2)
+    server.faults = Faults(truncated_body=0.3, server_error=0.2)
     harness.call_store.answers.clear()
     np.testing.assert_array_equal(harness.run(lambda model: model.embed(TEXTS)), whole)
 
 
 def test_a_model_of_another_width_under_the_same_name_is_found_out() -> None:
-    with ScriptedServer(embedding_width=64) as small:
+    with FullServer(embedding_width=64) as small:
         harness = ClientHarness(small.base_url)
         harness.run(lambda model: model.embed(["a"]))
-        small.state.options = type(small.state.options)(embedding_width=32)
+        small.embedding_width = 32
         with pytest.raises(AbilityMissingError, match="32 and 64 numbers"):
             harness.run(lambda model: model.embed(["a", "b"]))
 
 
-def test_no_texts_are_no_calls(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_no_texts_are_no_calls(server: FullServer, harness: ClientHarness) -> None:
     assert len(harness.run(lambda model: model.embed([]))) == 0 and server.totals.requests == 0
 
 
-def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_a_text_is_read_token_by_token_and_kept(server: FullServer, harness: ClientHarness) -> None:
     text = "def f(x):\n    return x"
     choices = harness.run(lambda model: model.read(text))
     assert text.endswith("".join(choice.token for choice in choices)) and len(choices) > 3
@@ -58,16 +59,16 @@ def test_a_text_is_read_token_by_token_and_kept(server: ScriptedServer, harness:
 
 
 @pytest.mark.parametrize(("lacks", "ignores"), [({"completions"}, ()), ({"echo"}, ()), ((), {"logprobs"})])
-def test_an_endpoint_that_cannot_read_lacks_the_ability(server: ScriptedServer, harness: ClientHarness, lacks: set, ignores: set) -> None:
-    server.state.faults = Faults(lacks=frozenset(lacks), ignores=frozenset(ignores))
+def test_an_endpoint_that_cannot_read_lacks_the_ability(server: FullServer, harness: ClientHarness, lacks: set, ignores: set) -> None:
+    server.faults = LastingFaults(lacks=frozenset(lacks), ignores=frozenset(ignores))
     with pytest.raises(AbilityMissingError):
         harness.run(lambda model: model.read("some text"))
 
 
-def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: ScriptedServer, harness: ClientHarness) -> None:
+def test_an_endpoint_without_embeddings_lacks_the_ability_and_goes_on_chatting(server: FullServer, harness: ClientHarness) -> None:
     from tests.llm.conftest import question
 
-    server.state.faults = Faults(lacks=frozenset({"embeddings"}))
+    server.faults = LastingFaults(lacks=frozenset({"embeddings"}))
 
     async def work(model: ClientModel) -> None:
         with pytest.raises(AbilityMissingError):

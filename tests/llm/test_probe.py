@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from api.demo.fake_llm import ScriptedServer
 from api.demo.fake_llm.faults import Faults
 from interp.config.settings import Settings
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, KeyRefusedError, ModelUnknownError
@@ -18,6 +17,8 @@ from interp.llm.base import Ability, Prompt
 from interp.llm.estimate import DryModel, Estimate, schema_tokens, tokens_in
 from interp.llm.probe import models_now, probe_now
 from interp.llm.transports.payloads import bound_of
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.llm.conftest import KEY, TAG, question
 from tests.llm.test_bad_replies import serving
 
@@ -29,14 +30,14 @@ def found(server_url: str, *needs: Ability, model: str = "scripted", key: str = 
     return probe_now(settings, ModelSpec(model=model), frozenset(needs), timeout)
 
 
-def test_a_listed_model_costs_no_question(server: ScriptedServer) -> None:
+def test_a_listed_model_costs_no_question(server: FullServer) -> None:
     found(server.base_url)
     assert server.totals.requests == 1 and server.totals.calls == 0
     listed = models_now(Settings(llm_base_url=server.base_url, llm_api_key=KEY), server.base_url)
     assert listed == ("scripted", "scripted-embedding", "scripted-judge") and server.totals.calls == 0
 
 
-def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> None:
+def test_abilities_are_tried_when_they_are_needed(server: FullServer) -> None:
     found(server.base_url, Ability.LOGPROBS, Ability.PROMPT_LOGPROBS)
     asked = dict(server.totals.by_path)
     assert asked.get("/v1/chat/completions") == asked.get("/v1/completions") == 1 and "/v1/embeddings" not in asked
@@ -47,26 +48,26 @@ def test_abilities_are_tried_when_they_are_needed(server: ScriptedServer) -> Non
 @pytest.mark.parametrize(
     ("ability", "faults"),
     [
-        (Ability.LOGPROBS, Faults(lacks=frozenset({"logprobs"}))),
-        (Ability.LOGPROBS, Faults(ignores=frozenset({"logprobs"}))),
-        (Ability.PROMPT_LOGPROBS, Faults(lacks=frozenset({"echo"}))),
-        (Ability.PROMPT_LOGPROBS, Faults(lacks=frozenset({"completions"}))),
-        (Ability.EMBEDDINGS, Faults(lacks=frozenset({"embeddings"}))),
+        (Ability.LOGPROBS, LastingFaults(lacks=frozenset({"logprobs"}))),
+        (Ability.LOGPROBS, LastingFaults(ignores=frozenset({"logprobs"}))),
+        (Ability.PROMPT_LOGPROBS, LastingFaults(lacks=frozenset({"echo"}))),
+        (Ability.PROMPT_LOGPROBS, LastingFaults(lacks=frozenset({"completions"}))),
+        (Ability.EMBEDDINGS, LastingFaults(lacks=frozenset({"embeddings"}))),
     ],
 )
-def test_a_missing_ability_is_told(server: ScriptedServer, ability: Ability, faults: Faults) -> None:
-    server.state.faults = faults
+def test_a_missing_ability_is_told(server: FullServer, ability: Ability, faults: Faults) -> None:
+    server.faults = faults
     with pytest.raises(AbilityMissingError):
         found(server.base_url, ability)
 
 
-def test_an_unknown_model_is_told_with_the_names_that_are_known(server: ScriptedServer) -> None:
+def test_an_unknown_model_is_told_with_the_names_that_are_known(server: FullServer) -> None:
     with pytest.raises(ModelUnknownError, match=r"no model 'scripted-jugde'.*It has scripted-judge, ") as raised:
         found(server.base_url, model="scripted-jugde")
     assert raised.value.details["models"][0] == "scripted-judge"
 
 
-def test_a_wrong_key_is_told_and_not_shown(server: ScriptedServer) -> None:
+def test_a_wrong_key_is_told_and_not_shown(server: FullServer) -> None:
     with pytest.raises(KeyRefusedError) as raised:
         found(server.base_url, key="sk-wrong-key-9999")
     assert "sk-wrong" not in str(raised.value)
@@ -79,8 +80,8 @@ def test_an_endpoint_that_is_not_there_is_told_at_once() -> None:
     assert time.monotonic() - began < 3
 
 
-def test_an_endpoint_that_never_answers_is_told_in_time(server: ScriptedServer) -> None:
-    server.state.faults = Faults(stalled=1.0)
+def test_an_endpoint_that_never_answers_is_told_in_time(server: FullServer) -> None:
+    server.faults = Faults(stalled=1.0)
     with pytest.raises(EndpointUnreachableError):
         found(server.base_url, timeout=0.5)
 
@@ -90,29 +91,29 @@ def test_a_url_that_cannot_be_is_told() -> None:
         found("http://[nonsense/v1")
 
 
-def test_an_endpoint_without_a_list_of_models_is_no_error(server: ScriptedServer) -> None:
-    server.state.faults = Faults(lacks=frozenset({"models"}))
+def test_an_endpoint_without_a_list_of_models_is_no_error(server: FullServer) -> None:
+    server.faults = LastingFaults(lacks=frozenset({"models"}))
     found(server.base_url)
     with pytest.raises(ModelUnknownError):
         found(server.base_url, model="nope")
 
 
-def test_passing_faults_do_not_refuse_a_job(server: ScriptedServer) -> None:
-    server.state.faults = Faults(server_error=0.2, dropped=0.1)
+def test_passing_faults_do_not_refuse_a_job(server: FullServer) -> None:
+    server.faults = Faults(server_error=0.2, dropped=0.1)
     for _ in range(3):
         found(server.base_url, Ability.LOGPROBS, timeout=20.0)
 
 
-def test_a_probe_tries_again_as_any_question_would(server: ScriptedServer) -> None:
+def test_a_probe_tries_again_as_any_question_would(server: FullServer) -> None:
     """Half of what it asks meets a fault, stalls among them; it answers as soon as the endpoint does, and one stall takes no more than its part."""
-    server.state.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
+    server.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
     for _ in range(3):
         found(server.base_url, Ability.LOGPROBS, timeout=30.0)
     assert sum(server.totals.by_fault.values()) > 0
 
 
-def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server: ScriptedServer) -> None:
-    server.state.faults = Faults(server_error=1.0)
+def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server: FullServer) -> None:
+    server.faults = Faults(server_error=1.0)
     with pytest.raises(EndpointUnreachableError) as raised:
         found(server.base_url, Ability.LOGPROBS, timeout=2.0)
     assert "The server had an error" in str(raised.value) and server.totals.calls == 0 and server.totals.requests > 4

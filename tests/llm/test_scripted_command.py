@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from api.demo.fake_llm.state import DEFAULT_MODELS
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS
 from tests.fakes.openai_server import body
 
 COMMAND = [sys.executable, "-c", "from api.cli import main; main()", "fake-llm"]

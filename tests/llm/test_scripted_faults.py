@@ -8,27 +8,28 @@ from dataclasses import fields
 import httpx
 import pytest
 
-from api.demo.fake_llm import Faults, ScriptedServer
-from api.demo.fake_llm.faults import PASSING
-from api.demo.fake_llm.openai_replies import ABSURD
-from api.demo.fake_llm.state import DEFAULT_MODELS
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS
+from api.demo.fake_llm.faults import PASSING, Faults
+from api.demo.fake_llm.replies import ABSURD
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.fakes.openai_server import body, post, question, said
 
 
 @pytest.fixture(scope="module")
 def running():
-    with ScriptedServer() as server:
+    with FullServer() as server:
         yield server
 
 
 @pytest.fixture
 def server(running):
     yield running
-    running.state.faults = Faults()
+    running.faults = Faults()
 
 
 def test_429_says_when_to_come_back(server):
-    server.state.faults = Faults(rate_limited=1.0, retry_after_seconds=1.5)
+    server.faults = Faults(rate_limited=1.0, retry_after_seconds=1.5)
     reply = post(server, body())
     assert reply.status_code == 429
     assert (float(reply.headers["retry-after"]), float(reply.headers["retry-after-ms"])) == (1.5, 1500)
@@ -36,14 +37,14 @@ def test_429_says_when_to_come_back(server):
 
 
 def test_429_may_keep_it_to_itself(server):
-    server.state.faults = Faults(rate_limited_silently=1.0)
+    server.faults = Faults(rate_limited_silently=1.0)
     reply = post(server, body())
     assert reply.status_code == 429
     assert not {"retry-after", "retry-after-ms"} & set(reply.headers)
 
 
 def test_500_is_not_billed(server):
-    server.state.faults = Faults(server_error=1.0)
+    server.faults = Faults(server_error=1.0)
     before = server.totals.calls
     assert post(server, body()).status_code == 500
     assert server.totals.calls == before
@@ -51,7 +52,7 @@ def test_500_is_not_billed(server):
 
 @pytest.mark.parametrize("fault", ["dropped", "dropped_midway"])
 def test_a_dropped_connection_is_dropped_and_billed(server, fault):
-    server.state.faults = Faults(**{fault: 1.0})
+    server.faults = Faults(**{fault: 1.0})
     before = server.totals.calls
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         post(server, body())
@@ -60,7 +61,7 @@ def test_a_dropped_connection_is_dropped_and_billed(server, fault):
 
 
 def test_a_stall_outlasts_the_timeout_and_does_not_outlast_its_client(server):
-    server.state.faults = Faults(stalled=1.0)
+    server.faults = Faults(stalled=1.0)
     with pytest.raises(httpx.ReadTimeout):
         post(server, body(), timeout=0.2)
     deadline = time.monotonic() + 120
@@ -70,7 +71,7 @@ def test_a_stall_outlasts_the_timeout_and_does_not_outlast_its_client(server):
 
 
 def test_a_truncated_body_is_half_a_json(server):
-    server.state.faults = Faults(truncated_body=1.0)
+    server.faults = Faults(truncated_body=1.0)
     reply = post(server, body())
     assert reply.status_code == 200
     with pytest.raises(json.JSONDecodeError):
@@ -78,22 +79,22 @@ def test_a_truncated_body_is_half_a_json(server):
 
 
 def test_content_may_be_no_json(server):
-    server.state.faults = Faults(invalid_json=1.0)
+    server.faults = Faults(invalid_json=1.0)
     with pytest.raises(json.JSONDecodeError):
         said(post(server, body()))
 
 
 def test_verdicts_may_be_missing_or_too_many(server):
     asked = question("detect", '"cat"', ["a cat"] * 5)
-    server.state.faults = Faults(missing_verdicts=1.0)
+    server.faults = Faults(missing_verdicts=1.0)
     assert len(said(post(server, body(asked))).keys() & set("12345")) == 4
-    server.state.faults = Faults(extra_verdicts=1.0)
+    server.faults = Faults(extra_verdicts=1.0)
     found = said(post(server, body(asked)))
     assert found.keys() > set("12345")
 
 
 def test_a_refusal_stands_in_its_own_field(server):
-    server.state.faults = Faults(refused=1.0)
+    server.faults = Faults(refused=1.0)
     choice = post(server, body(logprobs=True)).json()["choices"][0]
     assert choice["message"]["content"] is None
     assert choice["message"]["refusal"]
@@ -101,7 +102,7 @@ def test_a_refusal_stands_in_its_own_field(server):
 
 
 def test_usage_is_wrong_in_three_ways_while_the_ledger_is_right(server):
-    server.state.faults = Faults(wrong_usage=1.0)
+    server.faults = Faults(wrong_usage=1.0)
     before = server.totals.tokens
     told = [post(server, body()).json().get("usage", {}).get("prompt_tokens") for _ in range(3)]
     assert sorted(str(value) for value in told if value is None or value == ABSURD) == sorted(["None", str(ABSURD)])
@@ -110,7 +111,7 @@ def test_usage_is_wrong_in_three_ways_while_the_ledger_is_right(server):
 
 
 def test_a_slow_body_dribbles(server):
-    server.state.faults = Faults(slow=1.0, slow_seconds=0.3)
+    server.faults = Faults(slow=1.0, slow_seconds=0.3)
     began = time.monotonic()
     with httpx.stream("POST", server.base_url + "/chat/completions", json=body()) as reply:
         pieces = list(reply.iter_raw())
@@ -120,14 +121,14 @@ def test_a_slow_body_dribbles(server):
 
 
 def test_a_reply_may_be_cut_short(server):
-    server.state.faults = Faults(cut_short=1.0)
+    server.faults = Faults(cut_short=1.0)
     choice = post(server, body()).json()["choices"][0]
     assert choice["finish_reason"] == "length"
     assert not choice["message"]["content"].endswith("}")
 
 
 def test_the_window_is_a_wall(server):
-    server.state.faults = Faults(context_window=200)
+    server.faults = LastingFaults(context_window=200)
     reply = post(server, body(question("detect", '"cat"', ["a cat " * 500])))
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert post(server, body(max_tokens=20)).status_code == 200
@@ -145,7 +146,7 @@ def test_the_window_is_a_wall(server):
     ],
 )
 def test_what_is_not_supported_is_named(server, lacking, sent, param):
-    server.state.faults = Faults(lacks=frozenset({lacking}))
+    server.faults = LastingFaults(lacks=frozenset({lacking}))
     reply = post(server, body(**sent))
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
     without = {name: value for name, value in body(max_completion_tokens=50).items() if name != "temperature"}
@@ -154,25 +155,25 @@ def test_what_is_not_supported_is_named(server, lacking, sent, param):
 
 @pytest.mark.parametrize(("path", "kind"), [("/embeddings", "embeddings"), ("/completions", "completions"), ("/files", "files")])
 def test_whole_paths_can_be_lacking(server, path, kind):
-    server.state.faults = Faults(lacks=frozenset({kind}))
+    server.faults = LastingFaults(lacks=frozenset({kind}))
     assert post(server, {"model": DEFAULT_MODELS[0], "input": "x", "prompt": "x"}, path).status_code == 404
     assert post(server, body()).status_code == 200
 
 
 def test_log_probs_and_usage_can_be_left_out_without_a_word(server):
-    server.state.faults = Faults(ignores=frozenset({"logprobs", "usage"}))
+    server.faults = LastingFaults(ignores=frozenset({"logprobs", "usage"}))
     reply = post(server, body(logprobs=True, top_logprobs=3)).json()
     assert reply["choices"][0]["logprobs"] is None
     assert "usage" not in reply
 
 
 def test_a_key_is_revoked_after_so_many_requests():
-    with ScriptedServer(faults=Faults(key_revoked_after=3), key="k") as server:
+    with FullServer(faults=LastingFaults(key_revoked_after=3), key="k") as server:
         assert [post(server, body(), key="k").status_code for _ in range(5)] == [200, 200, 200, 401, 401]
 
 
 def test_a_quota_runs_out_as_a_429_of_its_own():
-    with ScriptedServer(faults=Faults(quota_after=1)) as server:
+    with FullServer(faults=LastingFaults(quota_after=1)) as server:
         post(server, body())
         reply = post(server, body())
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
@@ -180,7 +181,7 @@ def test_a_quota_runs_out_as_a_429_of_its_own():
 
 def test_a_rate_limit_lets_so_many_through_and_tells_of_itself():
     rate = 20.0
-    with ScriptedServer(faults=Faults(requests_per_second=rate)) as server, httpx.Client() as client:
+    with FullServer(faults=LastingFaults(requests_per_second=rate)) as server, httpx.Client() as client:
         began = time.monotonic()
         replies = [client.post(server.base_url + "/chat/completions", json=body()) for _ in range(60)]
         seconds = time.monotonic() - began
@@ -217,12 +218,12 @@ def test_faults_are_drawn_by_seed_and_number_in_their_shares():
 
 def test_the_same_question_gets_through_in_the_end(server):
     """A fault belongs to a request, not to a question."""
-    server.state.faults = Faults(server_error=0.5)
+    server.faults = Faults(server_error=0.5)
     statuses = Counter(post(server, body()).status_code for _ in range(40))
     assert statuses[200] > 5 and statuses[500] > 5
 
 
 def test_faults_can_be_kept_to_some_paths(server):
-    server.state.faults = Faults(server_error=1.0, at=("/v1/embeddings",))
+    server.faults = LastingFaults(server_error=1.0, at=("/v1/embeddings",))
     assert post(server, body()).status_code == 200
     assert post(server, {"model": "scripted-embedding", "input": "x"}, "/embeddings").status_code == 500

@@ -4,9 +4,12 @@ import json
 
 import pytest
 
-from api.demo.fake_llm import CoinReader, ConstantReader, Faults, FencedText, NoisyReader, OracleReader, QuotedReader, ScriptedServer
+from api.demo.fake_llm.asked import FencedText
+from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.labels import reading
-from api.demo.fake_llm.readers import judge_of
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, QuotedReader, judge_of
+from api.demo.fake_llm.server import ScriptedServer
+from benches.truth.oracle import OracleReader
 from interp.llm.prompt_text import fence, numbered
 from tests.fakes.openai_server import body, post, question, said
 
@@ -205,11 +208,11 @@ def test_marks_tell_groups_and_intruders_apart_where_the_words_do_not(server):
 
 def test_a_server_can_change_its_judge_and_its_faults(server):
     asked = body(question("detect", '"cat"', ["a dog"]))
-    server.state.reader = ConstantReader(True)
+    server.reader = ConstantReader(True)
     assert said(post(server, asked)) == {"1": "yes"}
-    server.state.reader, server.state.faults = QuotedReader(), Faults(server_error=1.0)
+    server.reader, server.faults = QuotedReader(), Faults(server_error=1.0)
     assert post(server, asked).status_code == 500
-    server.state.faults = Faults()
+    server.faults = Faults()
     assert said(post(server, asked)) == {"1": "no"}
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from api.demo.fake_llm import Faults, NoisyReader, QuotedReader, ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import NoisyReader, QuotedReader
+from api.demo.fake_llm.server import ScriptedServer
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError
 from interp.domain.spec import BudgetSpec

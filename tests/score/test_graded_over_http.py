@@ -5,7 +5,8 @@ from functools import partial
 
 import pytest
 
-from api.demo.fake_llm import CoinReader, Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import CoinReader
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import AbilityMissingError
 from interp.domain.evidence import ContextKind
@@ -13,6 +14,8 @@ from interp.domain.spec import ModelSpec, ScorerSpec
 from interp.llm.call_store import Tag
 from interp.score import registry
 from interp.score.base import ScoreContext
+from tests.fakes.full_server import FullServer
+from tests.fakes.lasting_faults import LastingFaults
 from tests.score.cat_feature import VOCABULARY, contexts_of, item_of
 from tests.score.over_http import client_at
 
@@ -30,7 +33,7 @@ PASSING = {
 }
 
 
-Server = partial(ScriptedServer, models=())
+Server = partial(FullServer, models=())
 
 
 def scores(server, names, logprobs=False, own=LABEL, controls=(), books=None):
@@ -126,5 +129,5 @@ def test_a_second_look_asks_nothing():
 
 
 def test_a_model_that_cannot_read_prompts_pauses_the_job():
-    with Server(faults=Faults(lacks=frozenset({"completions"}))) as server, pytest.raises(AbilityMissingError):
+    with Server(faults=LastingFaults(lacks=frozenset({"completions"}))) as server, pytest.raises(AbilityMissingError):
         scores(server, ["surprisal"])

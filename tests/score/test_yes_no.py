@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError, CallRejectedError
 from interp.domain.spec import ModelSpec

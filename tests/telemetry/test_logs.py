@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from interp.config.settings import Settings
 from interp.llm.base import Reply
 from interp.observability import logs

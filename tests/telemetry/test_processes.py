@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from api.demo.local_servers import LocalServer
 from glossator import Client
 from interp.domain.spec import JobSpec

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from interp.config.settings import Settings
 from interp.domain.evidence import Contexts, Split
 from interp.domain.spec import JobSpec

@@ -3,7 +3,8 @@ silent window, and an exact-length check drops a short last batch."""
 
 import pytest
 
-from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.server import ScriptedServer
 from interp.domain.errors import CallRejectedError
 from interp.judge.yes_no import Window
 from tests.score.cat_feature import item_of, score

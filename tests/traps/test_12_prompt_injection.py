@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.demo.fake_llm import OracleReader, ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
+from benches.truth.oracle import OracleReader
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
 from interp.explain.base import ExplainerInput

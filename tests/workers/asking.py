@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.planning import preflight

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from api.demo.fake_llm import Faults, ScriptedServer
+from api.demo.fake_llm.faults import Faults
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import BudgetSpec, JobSpec
@@ -16,6 +16,7 @@ from interp.store.db.text import unpack
 from interp.store.llm import reply_cache
 from interp.store.queue import jobs
 from interp.store.queue.progress import JobProgress
+from tests.fakes.full_server import FullServer
 from tests.store import steps
 from tests.workers.asking import attempts, complete, recorded, spec_of, state, submit, work
 from workers.runtime import Runtime
@@ -25,17 +26,17 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def runtime(settings: Settings, server: ScriptedServer) -> Runtime:
+def runtime(settings: Settings, server: FullServer) -> Runtime:
     return Runtime.of(settings.model_copy(update={"explain_chunk_features": 4, "llm_max_outage_seconds": 2.0, "llm_base_url": server.base_url}))
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as made:
+def server() -> Iterator[FullServer]:
+    with FullServer() as made:
         yield made
 
 
-def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
+def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
     spec = spec_of(
         tiny_job,
         server,
@@ -82,7 +83,7 @@ def test_a_job_with_every_control_from_end_to_end(runtime: Runtime, server: Scri
 
 
 def test_a_second_identical_job_makes_no_call_and_other_nulls_pay_for_themselves_alone(
-    runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec
+    runtime: Runtime, server: FullServer, tiny_job: JobSpec
 ) -> None:
     complete(runtime, spec_of(tiny_job, server))
     before = server.totals.calls
@@ -98,7 +99,7 @@ def test_a_second_identical_job_makes_no_call_and_other_nulls_pay_for_themselves
     assert server.totals.calls == after, "a job without nulls has nothing left to ask"
 
 
-def test_a_job_without_the_cache_of_explanations_still_recalls_every_answer(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
+def test_a_job_without_the_cache_of_explanations_still_recalls_every_answer(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
     """Another batch of features a chunk changes nothing of what is asked: the key is the question, not the chunk."""
     complete(runtime, spec_of(tiny_job, server, features="0-3"))
     before = server.totals.by_task["explain"]
@@ -109,9 +110,7 @@ def test_a_job_without_the_cache_of_explanations_still_recalls_every_answer(runt
     assert len(digests) == 1
 
 
-def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twice(
-    runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec
-) -> None:
+def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twice(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
     job_id = submit(runtime, spec_of(tiny_job, server, budget={"calls": 9}))
     found = work(runtime, job_id)
     assert found.status == "paused"
@@ -135,8 +134,8 @@ def test_a_budget_pauses_the_job_and_a_larger_one_finishes_it_paying_nothing_twi
     assert len(keys) == len(set(keys)) == server.totals.calls == state(runtime, job_id).spent.calls
 
 
-def test_a_token_cap_is_never_passed_whatever_goes_wrong_on_the_way(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
-    server.state.faults = Faults(server_error=0.1, dropped=0.1, truncated_body=0.1, invalid_json=0.1)
+def test_a_token_cap_is_never_passed_whatever_goes_wrong_on_the_way(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
+    server.faults = Faults(server_error=0.1, dropped=0.1, truncated_body=0.1, invalid_json=0.1)
     cap = 60_000
     job_id = submit(runtime, spec_of(tiny_job, server, budget={"tokens": cap}))
     found = work(runtime, job_id)
@@ -145,8 +144,8 @@ def test_a_token_cap_is_never_passed_whatever_goes_wrong_on_the_way(runtime: Run
     assert server.totals.tokens <= (spent.spent.tokens or 0) + (spent.unsettled.tokens or 0) <= cap
 
 
-def test_passing_faults_leave_no_trace_in_the_result(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
-    server.state.faults = Faults(rate_limited=0.1, server_error=0.1, dropped=0.1, retry_after_seconds=0.05)
+def test_passing_faults_leave_no_trace_in_the_result(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
+    server.faults = Faults(rate_limited=0.1, server_error=0.1, dropped=0.1, retry_after_seconds=0.05)
     found = complete(runtime, spec_of(tiny_job, server))
     assert found.request_counts.failed == 0
     with snapshot(runtime.engine) as session:
@@ -168,7 +167,7 @@ def resumed(runtime: Runtime, job_id: str) -> JobProgress:
 
 
 def test_a_revoked_key_pauses_and_a_good_one_goes_on(settings: Settings, tiny_job: JobSpec) -> None:
-    with ScriptedServer(key="sk-good") as server:
+    with FullServer(key="sk-good") as server:
         keyed = settings.model_copy(update={"explain_chunk_features": 4, "llm_base_url": server.base_url, "llm_max_outage_seconds": 2.0})
         runtime = Runtime.of(Settings.model_validate(keyed.model_dump() | {"llm_api_key": "sk-good"}))
         spec = spec_of(tiny_job, server, models={"explainer": {"model": "scripted"}, "judge": {"model": "scripted-judge"}})
@@ -185,7 +184,7 @@ def test_a_revoked_key_pauses_and_a_good_one_goes_on(settings: Settings, tiny_jo
         assert found.request_counts.failed == 0
 
 
-def test_an_endpoint_that_is_gone_pauses_the_job(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
+def test_an_endpoint_that_is_gone_pauses_the_job(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
     job_id = submit(runtime, spec_of(tiny_job, server))
     drain(runtime, Queue.GPU)
     server.stop()
@@ -198,7 +197,7 @@ def test_an_endpoint_that_is_gone_pauses_the_job(runtime: Runtime, server: Scrip
     resumed(runtime, job_id)
 
 
-def test_a_model_that_is_missing_from_the_job_fails_it_with_a_clear_word(runtime: Runtime, server: ScriptedServer, tiny_job: JobSpec) -> None:
+def test_a_model_that_is_missing_from_the_job_fails_it_with_a_clear_word(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
     spec = spec_of(tiny_job, server, models={})
     found = work(runtime, submit(runtime, spec))
     assert found.status == "failed"

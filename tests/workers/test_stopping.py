@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.orm import Session
 
-from api.demo.fake_llm import ScriptedServer
+from api.demo.fake_llm.server import ScriptedServer
 from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from api.cli.output.console import out, say
+from api.demo.fake_llm.endpoint import DEFAULT_MODELS
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.readers import judge_of
 from api.demo.fake_llm.server import ScriptedServer
-from api.demo.fake_llm.state import DEFAULT_MODELS
 
 ANY_KEY = "none"
 

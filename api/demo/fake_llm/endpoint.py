@@ -1,164 +1,186 @@
-"""Answer the requests of a scripted endpoint, and count their costs."""
+"""Answer the requests of a scripted endpoint, with faults, and count their costs."""
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from api.demo.fake_llm import openai_batches, openai_replies
-from api.demo.fake_llm.faults import OF_TRANSPORT, Faults
-from api.demo.fake_llm.openai_replies import OpenAIError
-from api.demo.fake_llm.state import DEFAULT_MODELS, EndpointState
-from api.demo.fake_llm.wire import Delivery, ScriptedRequest, ScriptedResponse
+from aiohttp import web
 
-CONTROL_PATHS = frozenset({"/scripted/totals", "/scripted/faults"})
-GENERATING = {
-    "/v1/chat/completions": openai_replies.chat,
-    "/v1/completions": openai_replies.completion,
-    "/v1/embeddings": openai_replies.embeddings,
-}
-DELIVERIES: dict[str, Delivery] = {"dropped": "dropped", "dropped_midway": "dropped_midway", "slow": "slow"}
+from api.demo.fake_llm.faults import Faults
+from api.demo.fake_llm.readers import QuotedReader, ScriptedReader
+from api.demo.fake_llm.replies import Maker, OpenAIError, chat, embeddings, json_response
+
+DEFAULT_MODELS = ("scripted", "scripted-judge", "scripted-embedding")
+BODIES_KEPT = 256
+PIECES = 10
 
 
+@dataclass(slots=True)
+class CallTotals:
+    """Counts of requests and bills, written by the server's thread alone.
+
+    A call is billed once its answer is made, even if that does not arrive: dropped, stalled and truncated replies are billed, 4xx and 5xx are not.
+    `prompt_tokens` and `completion_tokens` are the true ones, whatever the reply says.
+    """
+
+    requests: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    by_path: Counter[str] = field(default_factory=Counter)
+    calls_by_path: Counter[str] = field(default_factory=Counter)
+    by_status: Counter[int] = field(default_factory=Counter)
+    by_fault: Counter[str] = field(default_factory=Counter)
+    by_task: Counter[str] = field(default_factory=Counter)
+    bodies: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=BODIES_KEPT))
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(eq=False)
 class ScriptedEndpoint:
-    """The replies of one endpoint, used on one event loop."""
+    """The replies of one endpoint, used on one event loop.
 
-    def __init__(self, state: EndpointState) -> None:
-        self.state = state
-        self.is_key_revoked = False
-        self.batches = openai_batches.Batches(state, self.drawn, lambda path, body, fault: self.generated(path, body, self.numbers, fault))
-        self.numbers = 0
-        self._bucket: float | None = None
-        self._filled_at = 0.0
+    `faults` and `reader` may be changed at any time. No key is checked if `key` is empty; any model is known if `models` is empty.
+    """
 
-    async def handle(self, request: ScriptedRequest) -> ScriptedResponse:
-        """Return the reply to a request, after the latency, with the drawn fault."""
-        if request.path in CONTROL_PATHS:
-            return self._own(request)
-        totals = self.state.totals
+    reader: ScriptedReader = field(default_factory=QuotedReader)
+    faults: Faults = field(default_factory=Faults)
+    latency_seconds: float = 0.0
+    key: str = ""
+    models: tuple[str, ...] = DEFAULT_MODELS
+    seed: int = 0
+    totals: CallTotals = field(default_factory=CallTotals, init=False)
+    # Admitted requests, and equal questions by their key.
+    admitted: int = field(default=0, init=False)
+    asked: Counter[str] = field(default_factory=Counter, init=False)
+
+    makers: ClassVar[Mapping[str, Maker]] = {"/v1/chat/completions": chat, "/v1/embeddings": embeddings}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request after the latency, with the drawn fault."""
+        totals = self.totals
         totals.requests += 1
         totals.by_path[request.path] += 1
         totals.in_flight += 1
         totals.max_in_flight = max(totals.max_in_flight, totals.in_flight)
         try:
-            response = await self._answered(request, totals.requests)
+            response, fault = await self._answered(request, totals.requests)
         finally:
             totals.in_flight -= 1
         totals.by_status[response.status] += 1
-        return response
+        return await self._in_part(request, response, fault) if fault in ("dropped", "dropped_midway", "slow") else response
 
-    async def _answered(self, request: ScriptedRequest, number: int) -> ScriptedResponse:
-        limits: tuple[tuple[str, str], ...] = ()
-        if self.state.options.latency_seconds:
-            await asyncio.sleep(self.state.options.latency_seconds)
+    async def _answered(self, request: web.Request, number: int) -> tuple[web.Response, str | None]:
+        """Return the whole response, and the fault that its delivery has."""
+        headers = {"x-request-id": f"req_{number}"}
+        await asyncio.sleep(self.latency_seconds)
         try:
-            limits = self._admit(request, number)
+            headers |= self.admit(request, number)
             fault = self.drawn(request.path)
             if fault in ("rate_limited", "rate_limited_silently"):
-                raise _rate_limited(self.state.faults.retry_after_seconds if fault == "rate_limited" else None)
+                raise rate_limited(self.faults.retry_after_seconds if fault == "rate_limited" else None)
             if fault == "server_error":
                 raise OpenAIError(500, "The server had an error while processing your request. Sorry about that!", "server_error")
-            found = self._routed(request, number, None if fault in OF_TRANSPORT else fault)
-            response = found if isinstance(found, ScriptedResponse) else openai_replies.as_response(found)
+            response = await self.routed(request, number, fault)
         except OpenAIError as error:
             fault, response = None, error.response()
         if fault == "stalled":
-            await asyncio.sleep(self.state.faults.stall_seconds)
+            await asyncio.sleep(self.faults.stall_seconds)
         if fault == "truncated_body":
-            response = replace(response, body=response.body[: len(response.body) // 2])
-        if fault in DELIVERIES:
-            response = replace(response, delivery=DELIVERIES[fault], seconds=self.state.faults.slow_seconds)
-        return replace(response, headers=(*response.headers, *limits, ("x-request-id", f"req_{number}")))
+            whole = response.body
+            assert isinstance(whole, bytes)
+            response.body = whole[: len(whole) // 2]
+        response.headers.update(headers)
+        return response, fault
+
+    async def _in_part(self, request: web.Request, response: web.Response, fault: str | None) -> web.StreamResponse:
+        """Deliver nothing, half of the body, or all of it in slow pieces."""
+        body, transport = response.body, request.transport
+        assert isinstance(body, bytes) and transport is not None
+        if fault == "dropped":
+            transport.abort()
+            return response
+        sent = web.StreamResponse(status=response.status, headers=response.headers)
+        sent.content_length = len(body)
+        await sent.prepare(request)
+        if fault == "dropped_midway":
+            await sent.write(body[: len(body) // 2])
+            transport.close()
+            return sent
+        size = -(-len(body) // PIECES) or 1
+        for start in range(0, len(body), size):
+            await asyncio.sleep(self.faults.slow_seconds / PIECES)
+            await sent.write(body[start : start + size])
+        return sent
+
+    def admit(self, request: web.Request, number: int) -> dict[str, str]:
+        """Check the key of the `number`th request; return more headers of the response; raises OpenAIError."""
+        del number
+        if self.key and request.headers.get("authorization", "").removeprefix("Bearer ") != self.key:
+            raise OpenAIError(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
+        return {}
 
     def drawn(self, path: str) -> str | None:
         """Draw the fault of an admitted request, so that shares are of admitted requests."""
-        if self.state.faults.at and not path.startswith(self.state.faults.at):
-            return None
-        self.numbers += 1
-        fault = self.state.faults.drawn(self.state.options.seed, self.numbers)
+        del path
+        self.admitted += 1
+        fault = self.faults.drawn(self.seed, self.admitted)
         if fault:
-            self.state.totals.by_fault[fault] += 1
+            self.totals.by_fault[fault] += 1
         return fault
 
-    def _admit(self, request: ScriptedRequest, number: int) -> tuple[tuple[str, str], ...]:
-        """Check key, quota and rate; return `x-ratelimit-*` headers, if any; raises OpenAIError."""
-        faults = self.state.faults
-        if faults.key_revoked_after is not None and number > faults.key_revoked_after:
-            self.is_key_revoked = True
-        sent = request.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
-        if self.is_key_revoked or (self.state.options.key and sent != self.state.options.key):
-            raise OpenAIError(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
-        if faults.quota_after is not None and number > faults.quota_after:
-            raise OpenAIError(
-                429, "You exceeded your current quota, please check your plan and billing details.", "insufficient_quota", "insufficient_quota"
-            )
-        return self._check_rate(faults.requests_per_second) if faults.requests_per_second is not None else ()
-
-    def _check_rate(self, rate: float) -> tuple[tuple[str, str], ...]:
-        """Take a request from a token bucket of one second's size, filled at `rate`."""
-        size, now = max(rate, 1.0), time.monotonic()
-        self._bucket = size if self._bucket is None else min(size, self._bucket + (now - self._filled_at) * rate)
-        self._filled_at = now
-        wait = (1 - self._bucket) / rate
-        reset = max(size - self._bucket, 0) / rate
-        headers = (
-            ("x-ratelimit-limit-requests", str(int(size))),
-            ("x-ratelimit-remaining-requests", str(int(max(self._bucket - 1, 0)))),
-            ("x-ratelimit-reset-requests", f"{reset * 1000:.0f}ms"),
-        )
-        if wait > 0:
-            raise _rate_limited(wait, headers)
-        self._bucket -= 1
-        return headers
-
-    def _routed(self, request: ScriptedRequest, number: int, fault: str | None) -> dict[str, Any] | ScriptedResponse:
-        path, lacks = request.path, self.state.faults.lacks
-        kind = path.removeprefix("/v1/").partition("/")[0]
-        if kind in lacks:
-            raise OpenAIError(404, f"There is no {path} here.", "invalid_request_error", "not_found")
-        if path in GENERATING and request.method == "POST":
-            body = openai_replies.parsed(request.body)
-            self.state.totals.bodies.append(body)
-            return self.generated(path, body, number, fault)
-        if kind == "models" and request.method == "GET":
-            return self._models(path.removeprefix("/v1/models").strip("/"))
-        if kind in ("files", "batches"):
-            return self.batches.routed(request)
+    async def routed(self, request: web.Request, number: int, fault: str | None) -> web.Response:
+        """Return the response of the request's path; raises OpenAIError."""
+        path = request.path
+        if path in self.makers and request.method == "POST":
+            body = _parsed(await request.read())
+            self.totals.bodies.append(body)
+            return json_response(200, self.generated(path, body, number, fault))
+        if path.startswith("/v1/models") and request.method == "GET":
+            return json_response(200, self._listed(path.removeprefix("/v1/models").strip("/")))
         raise OpenAIError(404, f"Unknown request URL: {request.method} {path}.", "invalid_request_error", "unknown_url")
 
     def generated(self, path: str, body: dict[str, Any], number: int, fault: str | None) -> dict[str, Any]:
         """Return the body of a reply, billed; raises OpenAIError."""
-        if self.state.options.models and body.get("model") not in self.state.options.models:
-            name = body.get("model")
+        name = body.get("model")
+        if self.models and name not in self.models:
             raise OpenAIError(404, f"The model `{name}` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found")
-        make: Callable[..., openai_replies.ScriptedReply] = GENERATING[path]
-        made = make(self.state, body, number, fault)
-        self.state.totals.bill(path, made.prompt_tokens, made.completion_tokens)
-        if made.task:
-            self.state.totals.by_task[made.task] += 1
+        made, totals = self.makers[path](self.reader, self.asked, body, number, fault), self.totals
+        totals.calls += 1
+        totals.calls_by_path[path] += 1
+        totals.prompt_tokens += made.prompt_tokens
+        totals.completion_tokens += made.completion_tokens
+        totals.by_task[made.task] += 1
         return made.body
 
-    def _models(self, name: str) -> dict[str, Any]:
-        entries = [{"id": model, "object": "model", "created": 1, "owned_by": "glossator"} for model in self.state.options.models or DEFAULT_MODELS]
-        if not name:
-            return {"object": "list", "data": entries}
-        found = next((entry for entry in entries if entry["id"] == name), None)
-        if found is None:
+    def _listed(self, name: str) -> dict[str, Any]:
+        """Return all models, or one."""
+        entries = {model: {"id": model, "object": "model", "created": 1, "owned_by": "glossator"} for model in self.models or DEFAULT_MODELS}
+        if name and name not in entries:
             raise OpenAIError(404, f"The model '{name}' does not exist.", "invalid_request_error", "model_not_found")
-        return found
-
-    def _own(self, request: ScriptedRequest) -> ScriptedResponse:
-        """Return the totals, or set faults given as `{"rate_limited": 0.1}`, for tests and benchmarks."""
-        if request.path == "/scripted/faults" and request.method == "POST":
-            orders: dict[str, Any] = openai_replies.parsed(request.body)
-            self.state.faults = Faults(
-                **(orders | {name: frozenset(orders[name]) for name in ("lacks", "ignores") if name in orders} | {"at": tuple(orders.get("at", ()))})
-            )
-        return ScriptedResponse(200, json.dumps(self.state.totals.as_json()).encode())
+        return entries[name] if name else {"object": "list", "data": list(entries.values())}
 
 
-def _rate_limited(seconds: float | None, headers: tuple[tuple[str, str], ...] = ()) -> OpenAIError:
-    after = () if seconds is None else (("retry-after", f"{seconds:.3f}"), ("retry-after-ms", f"{seconds * 1000:.0f}"))
-    return OpenAIError(429, "Rate limit reached for requests. Please try again later.", "requests", "rate_limit_exceeded", headers=(*headers, *after))
+def rate_limited(seconds: float | None, headers: Mapping[str, str] | None = None) -> OpenAIError:
+    """Return the 429 that asks for a pause of `seconds`, or does not say how long."""
+    after = {} if seconds is None else {"retry-after": f"{seconds:.3f}", "retry-after-ms": f"{seconds * 1000:.0f}"}
+    message = "Rate limit reached for requests. Please try again later."
+    return OpenAIError(429, message, "requests", "rate_limit_exceeded", headers={**(headers or {}), **after})
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise OpenAIError(400, f"We could not parse the JSON body of your request: {error}.", "invalid_request_error") from error
+    if not isinstance(found, dict):
+        raise OpenAIError(400, "The body of a request is a JSON object.", "invalid_request_error")
+    return found

@@ -75,22 +75,6 @@ def _entry(token: str, chance: float) -> dict[str, Any]:
     return {"token": token, "logprob": math.log(max(chance, 1e-9)), "bytes": list(token.encode("utf-8", "surrogatepass"))}
 
 
-def read_logprobs(tokens: Sequence[str]) -> list[float | None]:
-    """Return a prompt's log-probabilities: repeated words are likely, new ones by hash, first None."""
-    seen: set[str] = set()
-    found: list[float | None] = []
-    for token in tokens:
-        word = token.strip().casefold()
-        if not word[:1].isalnum():
-            found.append(-1.0 - draw(word))
-        else:
-            found.append(-1.5 if word in seen else -5.0 - 5.0 * draw(word))
-            seen.add(word)
-    if found:
-        found[0] = None
-    return found
-
-
 @lru_cache(maxsize=65536)
 def _place(word: str, width: int) -> tuple[int, float]:
     weight = SIGN_WEIGHT if not word[:1].isalnum() else COMMON_WEIGHT if word in COMMON else 1.0

@@ -2,15 +2,16 @@
 
 import asyncio
 import json
-import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from api.demo.fake_llm.openai_replies import OpenAIError
-from api.demo.fake_llm.state import EndpointState
-from api.demo.fake_llm.wire import ScriptedRequest, ScriptedResponse
+from aiohttp import web
+
+from api.demo.fake_llm.replies import OpenAIError, json_response
+
+if TYPE_CHECKING:
+    from tests.fakes.full_server import FullServer
 
 MOST_LINES, MOST_BYTES = 50_000, 200 * 2**20
 WINDOW_SECONDS = 24 * 3600
@@ -78,56 +79,55 @@ class ScriptedBatch:
 
 
 class Batches:
-    """Files and batches of an endpoint; `drawn` draws a line's fault, `generated` bills its reply."""
+    """Files and batches of an endpoint, which draws a line's fault and bills its reply."""
 
-    def __init__(
-        self, state: EndpointState, drawn: Callable[[str], str | None], generated: Callable[[str, dict[str, Any], str | None], dict[str, Any]]
-    ) -> None:
-        self.state, self.drawn, self.generated = state, drawn, generated
+    def __init__(self, endpoint: "FullServer") -> None:
+        self.endpoint = endpoint
         self.files: dict[str, File] = {}
         self.made: dict[str, ScriptedBatch] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def routed(self, request: ScriptedRequest) -> dict[str, Any] | ScriptedResponse:
+    async def routed(self, request: web.Request) -> web.Response:
         kind, _, rest = request.path.removeprefix("/v1/").partition("/")
         name, _, action = rest.partition("/")
         if kind == "files":
-            return self._files(request, name, action)
+            return await self._files(request, name, action)
         if not name:
-            return self._make(request) if request.method == "POST" else self._listed()
+            return json_response(200, await self._make(request) if request.method == "POST" else self._listed())
         batch = self.made.get(name)
         if batch is None:
             raise OpenAIError(404, f"No batch found with id '{name}'.", "invalid_request_error")
         if action == "cancel" and batch.status in ("validating", "in_progress"):
             batch.enter("cancelled")
-        return batch.as_json()
+        return json_response(200, batch.as_json())
 
-    def _files(self, request: ScriptedRequest, name: str, action: str) -> dict[str, Any] | ScriptedResponse:
+    async def _files(self, request: web.Request, name: str, action: str) -> web.Response:
         if request.method == "POST":
-            return self._upload(request)
+            return json_response(200, await self._upload(request))
         file = self.files.get(name)
         if file is None or action != "content":
             raise OpenAIError(404, f"No such File object: {name}", "invalid_request_error", None, "id")
-        return ScriptedResponse(200, file.content, content_type="application/octet-stream")
+        return web.Response(body=file.content, content_type="application/octet-stream")
 
     def _listed(self) -> dict[str, Any]:
         """Return a page of batches, newest first."""
         data = [batch.as_json() for batch in reversed(self.made.values())]
         return {"object": "list", "data": data[:PAGE], "has_more": len(data) > PAGE}
 
-    def _upload(self, request: ScriptedRequest) -> dict[str, Any]:
-        parts = multipart(request)
-        if "file" not in parts or "purpose" not in parts:
+    async def _upload(self, request: web.Request) -> dict[str, Any]:
+        parts = await request.post()
+        file = parts.get("file")
+        if not isinstance(file, web.FileField) or "purpose" not in parts:
             raise OpenAIError(400, "Missing required parameter: 'file' or 'purpose'.", "invalid_request_error", "missing_required_parameter", "file")
-        return self._keep(*parts["file"], purpose=parts["purpose"][1].decode()).as_json()
+        return self._keep(file.filename, file.file.read(), str(parts["purpose"])).as_json()
 
     def _keep(self, name: str, content: bytes, purpose: str) -> File:
         file = File(f"file-{len(self.files) + 1}", name, purpose, content, int(time.time()))
         self.files[file.id] = file
         return file
 
-    def _make(self, request: ScriptedRequest) -> dict[str, Any]:
-        body = json.loads(request.body)
+    async def _make(self, request: web.Request) -> dict[str, Any]:
+        body = json.loads(await request.read())
         source = self.files.get(str(body.get("input_file_id")))
         if source is None:
             raise OpenAIError(400, f"No such File object: {body.get('input_file_id')}", "invalid_request_error", None, "input_file_id")
@@ -139,11 +139,16 @@ class Batches:
         self._start(batch, source)
         return batch.as_json()
 
-    def resume(self) -> None:
+    async def resume(self, _: web.Application) -> None:
         """Restart batches interrupted by a stop; their lines are answered and billed again."""
         for batch in self.made.values():
             if batch.status in ("validating", "in_progress"):
                 self._start(batch, self.files[batch.input_file])
+
+    async def interrupt(self, _: web.Application) -> None:
+        """Stop working on batches."""
+        for task in list(self.tasks):
+            task.cancel()
 
     def _start(self, batch: ScriptedBatch, source: File) -> None:
         task = asyncio.get_running_loop().create_task(self._work(batch, source))
@@ -151,10 +156,10 @@ class Batches:
         task.add_done_callback(self.tasks.discard)
 
     async def _work(self, batch: ScriptedBatch, source: File) -> None:
-        pause = self.state.options.batch_seconds
-        fault = self.state.faults.of_batch(self.state.options.seed, len(self.made))
+        pause = self.endpoint.batch_seconds
+        fault = self.endpoint.lasting.of_batch(self.endpoint.seed, len(self.made))
         if fault:
-            self.state.totals.by_fault[fault] += 1
+            self.endpoint.totals.by_fault[fault] += 1
         await asyncio.sleep(pause)
         lines, batch.errors = validated(source.content, batch.path)
         if fault == "batch_failed" and not batch.errors:
@@ -199,11 +204,11 @@ class Batches:
             batch.error_file = self._keep(f"{batch.id}_error.jsonl", "".join(failed).encode("utf-8", "surrogatepass"), "batch_output").id
 
     def _answered(self, batch: ScriptedBatch, line: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        fault = self.drawn(batch.path)
+        fault = self.endpoint.drawn(batch.path)
         if fault in LINE_ERRORS:
             return LINE_ERRORS[fault], OpenAIError(LINE_ERRORS[fault], "The server had an error.", "server_error").body
         try:
-            return 200, self.generated(batch.path, line["body"], fault)
+            return 200, self.endpoint.generated(batch.path, line["body"], self.endpoint.admitted, fault)
         except OpenAIError as error:
             return error.status, error.body
 
@@ -240,18 +245,3 @@ def validated(content: bytes, path: str) -> tuple[list[dict[str, Any]], list[dic
 
 def _wrong(code: str, message: str, line: int | None) -> dict[str, Any]:
     return {"code": code, "message": message, "param": None, "line": line}
-
-
-def multipart(request: ScriptedRequest) -> dict[str, tuple[str, bytes]]:
-    """Return (file name, content) of each field of a multipart/form-data body."""
-    boundary = re.search(rb'boundary="?([^";]+)', request.headers.get(b"content-type", b""))
-    if boundary is None:
-        raise OpenAIError(400, "The body is no multipart/form-data.", "invalid_request_error")
-    found = {}
-    for part in (b"\r\n" + request.body).split(b"\r\n--" + boundary[1])[1:-1]:
-        head, _, content = part.partition(b"\r\n\r\n")
-        name = re.search(rb'[; ]name="([^"]*)"', head)
-        file = re.search(rb'filename="([^"]*)"', head)
-        if name:
-            found[name[1].decode()] = (file[1].decode() if file else "", content)
-    return found
