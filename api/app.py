@@ -43,7 +43,7 @@ def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: Fal
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # Not awaited: a job that is submitted immediately waits for it.
-        sandbox.start("api.jobs.estimate_task")
+        sandbox.start("api.jobs.estimate")
         yield
         engine.dispose()
 

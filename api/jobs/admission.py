@@ -9,7 +9,7 @@ from typing import TypeVar
 from api.jobs import estimate as estimating
 from api.jobs import estimate_sample
 from api.jobs.endpoint_check import EndpointProbeCache, check_prices, check_windows
-from api.jobs.estimate_task import COUNT, CountRequest
+from api.jobs.estimate import COUNT, CountRequest
 from api.jobs.paths import located
 from api.schemas.usage import EstimateAnswer
 from interp.config.settings import Settings

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from pydantic import TypeAdapter
+
 from api.jobs.estimate_sample import Drawn, Sample
 from api.schemas.jobs import AmountAnswer, CorpusAnswer
 from api.schemas.usage import EstimateAnswer, EstimateRow, EstimateTotal
@@ -19,9 +21,12 @@ from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.llm.base import Ability, Prompt, Reply
 from interp.llm.call_store import Tag
 from interp.llm.estimate import DryModel, Estimate, EstimateLine
-from interp.planning.preflight import Preflight
+from interp.planning.preflight import Preflight, PreflightRequest
 from interp.score import registry as scorers
 from interp.score.base import OWN_CONTROLS, Distractor, ScoreContext, ScorerInput
+from interp.security import allowed_files
+from interp.security.allowed_files import Allowance
+from interp.security.sandbox import Task
 
 T = TypeVar("T")
 
@@ -77,11 +82,29 @@ class Distinct(DryModel):
         return replace(reply, text=json.dumps(distinct, ensure_ascii=False))
 
 
+@dataclass(frozen=True, slots=True)
+class CountRequest:
+    """A job, and the features that were drawn for it."""
+
+    asked: PreflightRequest
+    drawn: Drawn
+
+
 def count(spec: JobSpec, sample: Sample) -> SampleCount:
     """Run every explainer and scorer that calls a language model; raises what they raise."""
     tally = EstimateTally(spec.models)
     asyncio.run(_run(spec, sample, tally))
     return tally.counted()
+
+
+def _count(given: CountRequest) -> SampleCount:
+    """Count in a sandbox process, which reads tokenizer and texts."""
+    asked = given.asked
+    with allowed_files.within(asked.roots), allowed_files.allowing(Allowance(asked.seconds, asked.nbytes)):
+        return count(asked.spec, given.drawn.sample(asked.spec))
+
+
+COUNT = Task("api.jobs.estimate:COUNT", _count, TypeAdapter(CountRequest), TypeAdapter(SampleCount))
 
 
 def answer(spec: JobSpec, drawn: Drawn, counted: SampleCount, facts: Preflight) -> EstimateAnswer:
