@@ -3,9 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -63,44 +62,31 @@ def _capped(spent: str, cap: float | None, show: Any, unit: str) -> str:
     return f"{spent}{unit}" if cap is None else f"{spent} of {show(cap)}{unit}"
 
 
-class BarsWithFooter(Progress):
-    """Bars with a line below them."""
-
-    footer = ""
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield from super().get_renderables()
-        if self.footer:
-            yield Text(f"{'models':>9} {self.footer}", style="dim")
-
-
-class LiveBars:
-    """A bar per stage, with its rate and the time left."""
+class LiveBars(Progress):
+    """A bar per stage, with its rate and the time left, and a line of spend below."""
 
     def __init__(self, console: Console) -> None:
         styles = {"count": "dim", "rate": "cyan", "time": "magenta"}
         fields = (TextColumn(f"{{task.fields[{name}]}}", style=style, markup=False) for name, style in styles.items())
-        self._bars = BarsWithFooter(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), *fields, console=console)
-        self._tasks: dict[str, TaskID] = {}
-        self._spend = SpendLine()
+        self._stages: dict[str, TaskID] = {}
+        self._spend, self._footer = SpendLine(), ""
+        super().__init__(TextColumn("{task.description:>9}", markup=False), BarColumn(bar_width=32), *fields, console=console)
 
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bars.stop()
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self._footer:
+            yield Text(f"{'models':>9} {self._footer}", style="dim")
 
     def show(self, progress: dict[str, Any]) -> None:
         for stage in progress["stages"]:
             name, fields = stage["stage"], _fields(stage)
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, **fields)
-            self._bars.update(self._tasks[name], completed=stage["done"], total=max(stage["total"], 1), **fields)
-        self._bars.footer = self._spend.text(progress, time.monotonic())
+            if name not in self._stages:
+                self._stages[name] = self.add_task(name, **fields)
+            self.update(self._stages[name], completed=stage["done"], total=max(stage["total"], 1), **fields)
+        self._footer = self._spend.text(progress, time.monotonic())
 
 
-class PlainLines:
+class PlainLines(AbstractContextManager["PlainLines"]):
     """A line per finished stage, and one every few seconds for the running stage."""
 
     def __init__(self, console: Console, every: float = PLAIN_SECONDS) -> None:
@@ -109,10 +95,7 @@ class PlainLines:
         self._last = 0.0
         self._spend = SpendLine()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         return None
 
     def show(self, progress: dict[str, Any]) -> None:
