@@ -17,8 +17,9 @@ from glossator import Client
 from interp.config.home import make_home
 from interp.config.secrets import start_child
 from interp.config.settings import Settings
-from interp.domain.errors import FileMissingError, GlossatorError
+from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Queue, Stage
+from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.queue import chunks
 from interp.store.queue.chunks import Lease
@@ -26,6 +27,7 @@ from interp.store.queue.chunks import Lease
 START_SECONDS, STOP_SECONDS = 120.0, 30.0
 POLL_SECONDS, WATCH_SECONDS = 0.1, 0.005
 LOG_LINES = 10
+PROGRAM = "from api.cli import main; main()"
 
 
 class ProcessEndedError(GlossatorError, code="process-ended", title="A process of the cluster ended"):
@@ -86,9 +88,7 @@ class Cluster:
     def __enter__(self) -> Self:
         make_home(self.settings.home)
         try:
-            upgraded = self._run("db", "upgrade")
-            if upgraded.returncode != 0:
-                raise GlossatorError("The database could not be upgraded.", why=upgraded.stderr.decode(errors="replace").strip())
+            migrate.upgrade(self.settings.database_url)
             for member in self._members:
                 self._start(member)
             self._wait_for_the_api()
@@ -132,7 +132,7 @@ class Cluster:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(member.threads))
         with self._log_of(member).open("ab") as log:
             member.process = start_child(
-                [str(_program()), *member.arguments],
+                [sys.executable, "-c", PROGRAM, *member.arguments],
                 self.settings.environment() | threads,
                 self.settings.secret_environment(),
                 stdin=subprocess.DEVNULL,
@@ -141,18 +141,6 @@ class Cluster:
                 process_group=0,
             )
         member.guard = ChildGuard(member.process.pid, signal.SIGTERM)
-
-    def _run(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-        command = [str(_program()), *arguments]
-        with start_child(
-            command, self.settings.environment(), self.settings.secret_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            try:
-                said, complained = process.communicate(timeout=START_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(command, process.returncode, said, complained)
 
     def _wait_for_the_api(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -194,13 +182,3 @@ def _signal(member: Member, number: signal.Signals) -> int:
     with contextlib.suppress(ProcessLookupError):
         member.process.send_signal(number)
     return member.process.pid
-
-
-def _program() -> Path:
-    """Return the `glossator` program of this Python."""
-    found = Path(sys.executable).with_name("glossator")
-    if not found.exists():
-        raise FileMissingError(
-            f"There is no {found}.", why="The cluster's processes are started by that command.", cure="Install with: pip install -e ."
-        )
-    return found
