@@ -8,7 +8,7 @@ import numpy as np
 
 from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import FencedText, question
-from api.demo.fake_llm.readers import ScriptedReader
+from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.texts import prompt_tokens
 from benches.truth.oracle import OracleReader
 from benches.truth.world import Meaning, World
@@ -34,7 +34,7 @@ def oracle(world: World, *more: Meaning) -> PlantedReader:
     return PlantedReader({meaning.label: partial(world.spans, meaning) for meaning in (*world.meanings, *more)})
 
 
-def verdicts(reader: ScriptedReader, world: World, meaning: Meaning, rows: np.ndarray) -> np.ndarray:
+def verdicts(reader: QuotedReader, world: World, meaning: Meaning, rows: np.ndarray) -> np.ndarray:
     """bool [n]: what a judge says of a label on windows, asked one by one."""
     return np.array([reader.says_yes(meaning.label, FencedText("1", world.texts[row]), False) > 0.5 for row in rows])
 
@@ -43,7 +43,7 @@ def verdicts(reader: ScriptedReader, world: World, meaning: Meaning, rows: np.nd
 class InProcess:
     """A model whose replies a scripted reader writes, without a socket between: the same questions, the same replies."""
 
-    reader: ScriptedReader
+    reader: QuotedReader
     name: str = "scripted"
     abilities: frozenset[Ability] = frozenset()
     purpose: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from api.demo.fake_llm.faults import Faults
-from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, QuotedReader
 from api.demo.fake_llm.server import ScriptedServer
 from benches.memory_call_store import MemoryCallStore
 from benches.truth.judges import InProcess, judge, oracle
@@ -31,7 +31,7 @@ FAULTS = 0.3
 def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[Line]:
     """Explained by an oracle, then judged by each judge, with faults in three of ten answers; held against the same in process, without faults."""
     features = named(world)[::every]
-    readers: dict[str, ScriptedReader] = {
+    readers: dict[str, QuotedReader] = {
         "oracle": oracle(world),
         "noisy": NoisyReader(oracle(world), 0.9, 0.1),
         "yes": ConstantReader(),
@@ -62,7 +62,7 @@ def over_http(world: World, every: int = 4, faults: float = FAULTS) -> Iterator[
         }
 
 
-async def _explained(world: World, features: Sequence[int], reader: ScriptedReader, faults: float) -> list[Explanation]:
+async def _explained(world: World, features: Sequence[int], reader: QuotedReader, faults: float) -> list[Explanation]:
     explainer = explainers.get(ExplainerSpec(name="contexts"))
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Settings(llm_base_url=server.base_url, llm_max_concurrent_calls=8))
@@ -75,7 +75,7 @@ async def _explained(world: World, features: Sequence[int], reader: ScriptedRead
             await client.close()
 
 
-async def _scored(world: World, items: Sequence[ScorerInput], reader: ScriptedReader, faults: float) -> list[Score]:
+async def _scored(world: World, items: Sequence[ScorerInput], reader: QuotedReader, faults: float) -> list[Score]:
     scorer = scorers.judged(DETECTION)
     with ScriptedServer(reader, Faults.mixed(faults)) as server:
         client = LlmClient(Settings(llm_base_url=server.base_url, llm_max_concurrent_calls=8))

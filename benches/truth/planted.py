@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, ScriptedReader
+from api.demo.fake_llm.readers import CoinReader, ConstantReader, NoisyReader, QuotedReader
 from api.demo.fake_llm.texts import draw
 from benches.truth.judges import InProcess, judge, oracle
 from benches.truth.world import Meaning, World
@@ -52,7 +52,7 @@ def of_kind(world: World, kind: str) -> list[int]:
     return found[: len(found) // 2 * 2]
 
 
-def rates(reader: ScriptedReader, world: World, feature: int, label: Meaning) -> tuple[float, float]:
+def rates(reader: QuotedReader, world: World, feature: int, label: Meaning) -> tuple[float, float]:
     """Recall and specificity of a label as an oracle or a noisy judge reads it, on **all** test windows: what a score estimates."""
     rows = world.test_windows()
     firing = world.fires(world.meanings[feature]).any(axis=1)[rows]

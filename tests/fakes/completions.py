@@ -6,7 +6,7 @@ from typing import Any
 
 from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import question
-from api.demo.fake_llm.readers import ScriptedReader
+from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.replies import CREATED, NO_JSON, OpenAIError, ScriptedReply, usage
 from api.demo.fake_llm.texts import draw, split
 
@@ -19,7 +19,7 @@ def prompts_of(body: dict[str, Any]) -> list[str]:
     return prompts
 
 
-def completion(reader: ScriptedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def completion(reader: QuotedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """Return the reply; with `echo` the prompt's log-probabilities."""
     del asked
     prompts = prompts_of(body)
@@ -29,7 +29,7 @@ def completion(reader: ScriptedReader, asked: Counter[str], body: dict[str, Any]
     return ScriptedReply(reply | usage(used, said, number, fault), used, said, "read" if body.get("echo") else "completion")
 
 
-def _completed(reader: ScriptedReader, body: dict[str, Any], prompt: str, index: int, max_tokens: int, fault: str | None) -> dict[str, Any]:
+def _completed(reader: QuotedReader, body: dict[str, Any], prompt: str, index: int, max_tokens: int, fault: str | None) -> dict[str, Any]:
     answered = answer(question([("system", prompt), ("user", prompt)], {}, prompt), reader).rendered()[0] if max_tokens else ""
     if fault == "invalid_json":
         answered = NO_JSON

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from api.demo.fake_llm.asked import FencedText, ScriptedQuestion, Span, unescaped
-from api.demo.fake_llm.readers import ScriptedReader
+from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.texts import Odds, draw
 from interp.llm.prompt_text import CLOSE, OPEN
 
@@ -57,7 +57,7 @@ class ScriptedAnswer:
         return self
 
 
-def explain(question: ScriptedQuestion, reader: ScriptedReader, variant: int) -> ScriptedAnswer:
+def explain(question: ScriptedQuestion, reader: QuotedReader, variant: int) -> ScriptedAnswer:
     """Return a label of the marked texts; variants after the first use fewer, to differ."""
     texts = [as_marked(shown) for shown in question.all_texts if shown.kind not in REPEATED]
     marked = [shown for shown in texts if shown.marks]
@@ -81,7 +81,7 @@ def as_marked(shown: FencedText) -> FencedText:
     return FencedText(shown.id, "".join(f"{OPEN}{token}{CLOSE}" if level else token for token, level in tokens), shown.kind)
 
 
-def _verdicts(question: ScriptedQuestion, reader: ScriptedReader, are_marks_asked: bool) -> ScriptedAnswer:
+def _verdicts(question: ScriptedQuestion, reader: QuotedReader, are_marks_asked: bool) -> ScriptedAnswer:
     fields, odds = dict[str, Any](), dict[str, Odds]()
     for context in question.contexts:
         yes = min(max(reader.says_yes(question.label, context, are_marks_asked), UNSURE), 1 - UNSURE)
@@ -90,15 +90,15 @@ def _verdicts(question: ScriptedQuestion, reader: ScriptedReader, are_marks_aske
     return ScriptedAnswer(fields, odds)
 
 
-def detect(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def detect(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     return _verdicts(question, reader, are_marks_asked=False)
 
 
-def fuzz(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def fuzz(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     return _verdicts(question, reader, are_marks_asked=True)
 
 
-def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def simulate(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     """Return levels as JSON of those above 0, or as lines with probabilities."""
     if question.schema is not None or "JSON" in question.system:
         return ScriptedAnswer(
@@ -108,7 +108,7 @@ def simulate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> Scri
     return ScriptedAnswer(levels, {number: _level_odds(level) for number, level in levels.items()}, form="lines")
 
 
-def _levels(context: FencedText, label: str | None, reader: ScriptedReader) -> list[tuple[int, int]]:
+def _levels(context: FencedText, label: str | None, reader: QuotedReader) -> list[tuple[int, int]]:
     """Return (number, level 0-10) of each numbered token, by its strongest overlapping span."""
     text, places = "", list[tuple[int, int, int]]()
     for number, token in context.lines:
@@ -129,12 +129,12 @@ def _level_odds(level: int) -> Odds:
     return ((str(level), 0.9), *((str(place), 0.08 / len(near)) for place in near))
 
 
-def select(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def select(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     fires = [context.id for context in question.contexts if reader.says_yes(question.label, context, False) > 0.5]
     return ScriptedAnswer({"fires": [_number(name) for name in fires]})
 
 
-def discriminate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def discriminate(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     """Choose the group whose contexts fit the label best; ties by the question's hash."""
     groups: dict[str, list[float]] = {}
     for context in question.contexts:
@@ -148,12 +148,12 @@ def discriminate(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> 
     return ScriptedAnswer({"group": _number(best)}, {"group": tuple((group, 0.98 * mean / total) for group, mean in means.items())})
 
 
-def intrude(question: ScriptedQuestion, reader: ScriptedReader, _: int) -> ScriptedAnswer:
+def intrude(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     place = reader.odd_one_out(question.contexts) if question.contexts else 0
     return ScriptedAnswer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
 
 
-def answer_by_schema(question: ScriptedQuestion, _: ScriptedReader, variant: int) -> ScriptedAnswer:
+def answer_by_schema(question: ScriptedQuestion, _: QuotedReader, variant: int) -> ScriptedAnswer:
     """Return any answer of the requested schema, for questions of an unknown kind."""
     del variant
     properties = question.schema.get("properties", {}) if question.schema else {}
@@ -172,7 +172,7 @@ def _number(name: str) -> int | str:
     return int(name) if name.isdigit() else name
 
 
-ANSWERS: dict[str, Callable[[ScriptedQuestion, ScriptedReader, int], ScriptedAnswer]] = {
+ANSWERS: dict[str, Callable[[ScriptedQuestion, QuotedReader, int], ScriptedAnswer]] = {
     "explain": explain,
     "cluster": explain,
     "detect": detect,
@@ -184,6 +184,6 @@ ANSWERS: dict[str, Callable[[ScriptedQuestion, ScriptedReader, int], ScriptedAns
 }
 
 
-def answer(question: ScriptedQuestion, reader: ScriptedReader, variant: int = 0) -> ScriptedAnswer:
+def answer(question: ScriptedQuestion, reader: QuotedReader, variant: int = 0) -> ScriptedAnswer:
     """Return the answer; `variant` counts equal questions at a temperature above 0."""
     return ANSWERS.get(question.kind, answer_by_schema)(question, reader, variant)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 
 from api.demo.fake_llm.faults import Faults
-from api.demo.fake_llm.readers import QuotedReader, ScriptedReader
+from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.replies import Maker, OpenAIError, chat, embeddings, json_response
 
 DEFAULT_MODELS = ("scripted", "scripted-judge", "scripted-embedding")
@@ -51,7 +51,7 @@ class ScriptedEndpoint:
     `faults` and `reader` may be changed at any time. No key is checked if `key` is empty; any model is known if `models` is empty.
     """
 
-    reader: ScriptedReader = field(default_factory=QuotedReader)
+    reader: QuotedReader = field(default_factory=QuotedReader)
     faults: Faults = field(default_factory=Faults)
     latency_seconds: float = 0.0
     key: str = ""

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 from api.demo.fake_llm.asked import FencedText, Span
 from api.demo.fake_llm.labels import reading
@@ -18,35 +17,20 @@ VISIBLE = str.maketrans({"\n": "↵", "\t": "⇥", "\r": None, '"': "'"})
 WIDTH = 512
 
 
-class ScriptedReader(Protocol):
-    """The interface of a judge that returns equal answers for equal inputs."""
+class QuotedReader:
+    """A judge that finds a label's quotes, `pattern` sentences or words; it guesses without label.
+
+    Every judge returns equal answers for equal inputs.
+    """
 
     def strengths(self, label: str | None, text: str) -> list[Span]:
         """Return (start, end, strength in (0, 10]) of the label's characters, sorted and disjoint."""
-        ...
-
-    def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
-        """Return the probability of "yes": the label fits somewhere, or at the marked places."""
-        ...
-
-    def writes(self, contexts: Sequence[FencedText]) -> str:
-        """Return a label for the marked texts."""
-        ...
-
-    def odd_one_out(self, contexts: Sequence[FencedText]) -> int:
-        """Return the index of the context that does not belong."""
-        ...
-
-
-class QuotedReader:
-    """A judge that finds a label's quotes, `pattern` sentences or words; it guesses without label."""
-
-    def strengths(self, label: str | None, text: str) -> list[Span]:
         if label is None:
             return [(0, len(text), STRONGEST)] if text and draw("guess", text) < 0.5 else []
         return merged(reading(label)(text))
 
     def says_yes(self, label: str | None, shown: FencedText, are_marks_asked: bool) -> float:
+        """Return the probability of "yes": the label fits somewhere, or at the marked places."""
         found = [span for span in self.strengths(label, shown.text) if span[1] > shown.begin]
         if not found:
             return SURE_NO
@@ -89,10 +73,10 @@ def _common_words(contexts: Sequence[FencedText]) -> list[str]:
     return [word for word, _ in counts.most_common(3)]
 
 
-class NoisyReader:
+class NoisyReader(QuotedReader):
     """A judge with given error rates around another; equal inputs get equal verdicts."""
 
-    def __init__(self, inner: ScriptedReader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
+    def __init__(self, inner: QuotedReader, true_positive_rate: float, false_positive_rate: float, seed: int = 0) -> None:
         self.inner, self.seed = inner, seed
         self.true_positive_rate, self.false_positive_rate = true_positive_rate, false_positive_rate
 
@@ -183,13 +167,13 @@ def agreement(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> float:
     return min(touched / len(marks), touching / len(spans))
 
 
-def judge_of(order: str, seed: int = 0) -> ScriptedReader:
+def judge_of(order: str, seed: int = 0) -> QuotedReader:
     """Return the judge `quoted`, `yes`, `no`, `coin`, or `noisy:TPR,FPR`; raises ValueError."""
     name, _, rates = order.partition(":")
     if name == "noisy" and rates:
         true_positive, false_positive = (float(rate) for rate in rates.split(","))
         return NoisyReader(QuotedReader(), true_positive, false_positive, seed)
-    plain: dict[str, ScriptedReader] = {"quoted": QuotedReader(), "yes": ConstantReader(True), "no": ConstantReader(False), "coin": CoinReader(seed)}
+    plain: dict[str, QuotedReader] = {"quoted": QuotedReader(), "yes": ConstantReader(True), "no": ConstantReader(False), "coin": CoinReader(seed)}
     if order not in plain:
         raise ValueError(f"there is no judge {order!r}: it is quoted, yes, no, coin or noisy:TPR,FPR")
     return plain[order]

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from api.demo.fake_llm.answers import answer
 from api.demo.fake_llm.asked import question
-from api.demo.fake_llm.readers import ScriptedReader
+from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.texts import chat_logprobs, embedding, encoded, prompt_tokens, split
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
@@ -47,7 +47,7 @@ class ScriptedReply:
 
 
 # Makes a reply of the reader, the counts of equal questions, the request's body and number, and its fault.
-Maker = Callable[[ScriptedReader, Counter[str], dict[str, Any], int, str | None], ScriptedReply]
+Maker = Callable[[QuotedReader, Counter[str], dict[str, Any], int, str | None], ScriptedReply]
 
 
 def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -56,7 +56,7 @@ def json_response(status: int, body: Any, headers: Mapping[str, str] | None = No
     return web.Response(status=status, body=content, headers=headers, content_type="application/json")
 
 
-def chat(reader: ScriptedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def chat(reader: QuotedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """Return the reply of `POST /v1/chat/completions`."""
     messages = chat_messages(body)
     prompt = prompt_tokens([text for _, text in messages])
@@ -122,7 +122,7 @@ def usage(prompt: int, completion: int, number: int, fault: str | None) -> dict[
     return {"usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}}
 
 
-def embeddings(reader: ScriptedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
+def embeddings(reader: QuotedReader, asked: Counter[str], body: dict[str, Any], number: int, fault: str | None) -> ScriptedReply:
     """Return the reply of `POST /v1/embeddings` for strings or token ids, taken as words."""
     del reader, asked
     given = body.get("input")
