@@ -15,7 +15,7 @@ from typing import IO, Self
 import uvicorn
 
 from api.app import create_app
-from api.http.connection_limits import ConnectionLimits, protocol
+from api.http.connection_limits import protocol
 from interp.config.home import HomeLock
 from interp.config.settings import Settings, is_loopback
 from interp.domain.errors import GlossatorError
@@ -55,7 +55,7 @@ class Service:
             app = create_app(settings.model_copy(update={"host": host}), is_stopping=lambda: self._server.should_exit)
             config = uvicorn.Config(
                 app,
-                http=protocol(ConnectionLimits.of(settings)),
+                http=protocol(settings),
                 ws="none",
                 log_level="warning",
                 log_config=None,

@@ -6,7 +6,6 @@ queued.
 
 import asyncio
 import resource
-from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -16,23 +15,6 @@ from interp.config.settings import Settings
 MAX_HEAD_BYTES = 64 * 1024
 # Open files besides the connections: databases, pipes of workers, corpora.
 OWN_FILES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """The number of connections, and the seconds for the head, idling and sending."""
-
-    connections: int
-    head_seconds: float
-    send_seconds: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
-        return cls(
-            min(settings.max_connections, _files_for(settings.max_connections) - OWN_FILES),
-            settings.request_head_timeout_seconds,
-            settings.response_send_timeout_seconds,
-        )
 
 
 def _files_for(connections: int) -> int:
@@ -45,15 +27,21 @@ def _files_for(connections: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else max(soft, OWN_FILES + 1)
 
 
-def protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+def protocol(settings: Settings) -> type[asyncio.Protocol]:
     """Return the protocol class that uvicorn uses for each connection."""
-    return type("Bounded", (BoundedConnection,), {"limits": limits})
+    return type("Bounded", (BoundedConnection,), {"settings": settings, "most": most_connections(settings)})
+
+
+def most_connections(settings: Settings) -> int:
+    """Return how many connections the settings and the limit of open files allow."""
+    return min(settings.max_connections, _files_for(settings.max_connections) - OWN_FILES)
 
 
 class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's protocol, with a time limit for each part of a request and an answer."""
 
-    limits: ConnectionLimits
+    settings: Settings
+    most: int
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -64,7 +52,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Refuse the connection if there are too many; otherwise start the timer of the head."""
-        if len(self.connections) >= self.limits.connections:
+        if len(self.connections) >= self.most:
             self.transport = transport
             self._refuse(503, "Service Unavailable", "too-many-connections", "The server has as many connections as it takes.", "Try again later.")
             return
@@ -99,7 +87,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         if self.flow is not None:
             super().pause_writing()
         if self._send_timer is None:
-            self._send_timer = self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+            self._send_timer = self.loop.call_later(self.settings.response_send_timeout_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         self._stop_send_timer()
@@ -109,14 +97,14 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, even if its client has not read the answer."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+        self.loop.call_later(self.settings.response_send_timeout_seconds, self.transport.abort)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_head(self) -> None:
         self._stop_head_timer()
-        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_is_late)
+        self._head_timer = self.loop.call_later(self.settings.request_head_timeout_seconds, self._head_is_late)
 
     def _head_is_late(self) -> None:
         self._head_timer = None
@@ -135,7 +123,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         again = "retry-after: 5\r\n" if status == 503 else ""
         self.transport.write(f"{head}{again}\r\n{body}".encode("ascii"))
         self.transport.close()
-        self.loop.call_later(self.limits.send_seconds, self.transport.abort)
+        self.loop.call_later(self.settings.response_send_timeout_seconds, self.transport.abort)
 
     def _stop_head_timer(self) -> None:
         self._head_bytes = 0
