@@ -19,16 +19,8 @@ def paths_of(spec: JobSpec) -> tuple[Path, ...]:
     return tuple(path for path in named if path.is_absolute())
 
 
-def absolute(spec: JobSpec, base: Path) -> JobSpec:
-    """Return the spec with existing paths under `base` absolute; Hub names stay."""
-    sections = {
-        section: getattr(spec, section).model_copy(update={field: found(getattr(getattr(spec, section), field), base)}) for section, field in FIELDS
-    }
-    return spec.model_copy(update=sections)
-
-
-def absolute_content(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the content of a job file, maybe incomplete, with its paths made absolute."""
+def absolute(content: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Return a job's content, maybe incomplete, with existing paths under `base` absolute; Hub names stay."""
     for section, field in FIELDS:
         values = content.get(section)
         if isinstance(values, dict) and isinstance(values.get(field), str):

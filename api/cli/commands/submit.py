@@ -16,7 +16,7 @@ from api.cli import connect
 from api.cli.output import progress
 from api.cli.output.console import dollars, out, print_json, print_warnings, say, thousands
 from api.cli.output.tables import Cell, TableColumn, print_table
-from api.jobs.paths import absolute, absolute_content
+from api.jobs.paths import absolute
 from api.schemas.field_errors import field_errors
 from interp.domain.errors import FileMissingError, InputError
 from interp.domain.spec import JobSpec
@@ -111,15 +111,14 @@ def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:
 
     `${stdlib}` is the standard library's folder. Paths of the file are relative to its folder, those of flags to the working directory.
     """
-    content = absolute_content(_read_yaml(file), file.resolve().parent) if file else {}
+    content = absolute(_read_yaml(file), file.resolve().parent) if file else {}
     for key, value in changes.items():
         _assign(content, key.split("."), value)
     try:
-        spec = JobSpec.model_validate(content)
+        return JobSpec.model_validate(absolute(content, Path.cwd()))
     except ValidationError as error:
         wrong = [f"{item.field}: {item.message}" for item in field_errors(error.errors(), JobSpec)]
         raise InputError("The job cannot be read.", why="; ".join(wrong), cure="See `glossator submit --help`, or give a YAML file.") from error
-    return absolute(spec, Path.cwd())
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
