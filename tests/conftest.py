@@ -10,10 +10,11 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import redis
 from sqlalchemy import Engine
 
 from api.demo.local_servers import LocalServer
-from api.demo.servers import POSTGRES, REDIS, empty_redis
+from api.demo.servers import CLAIM, POSTGRES, REDIS
 from benches import tiny
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
@@ -65,7 +66,10 @@ def redis_room() -> Iterator[str]:
 @pytest.fixture
 def redis_url(redis_room: str) -> str:
     """URL of a Redis database number without a key in it but the one that says whose it is."""
-    empty_redis(redis_room)
+    with redis.Redis.from_url(redis_room) as connection:
+        for key in connection.scan_iter(count=1000):
+            if key != CLAIM.encode():
+                connection.delete(key)
     return redis_room
 
 

@@ -79,14 +79,6 @@ def own_redis(server_url: str) -> Iterator[str]:
             connection.flushdb()
 
 
-def empty_redis(url: str) -> None:
-    """Delete every key of a database of `own_redis`, except its claim."""
-    with _connect(url) as connection:
-        for key in connection.scan_iter(count=1000):
-            if key != CLAIM.encode():
-                connection.delete(key)
-
-
 def _claim_database(server_url: str) -> int:
     with _connect(server_url) as connection:
         version = str(connection.info("server")["redis_version"])
