@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from api.demo.child_guard import ChildGuard
+from api.demo.guarded_child import GuardedChild
 from api.demo.local_servers import free_port
 from glossator import Client
 from interp.config.home import make_home
@@ -41,8 +42,11 @@ class Member:
     name: str
     arguments: tuple[str, ...]
     threads: int = 1
-    process: "subprocess.Popen[bytes] | None" = None
-    guard: ChildGuard | None = None
+    child: GuardedChild | None = None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes] | None":
+        return None if self.child is None else self.child.process
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Cluster:
     def _start(self, member: Member) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(member.threads))
         with self._log_of(member).open("ab") as log:
-            member.process = start_child(
+            process = start_child(
                 [sys.executable, "-c", PROGRAM, *member.arguments],
                 self.settings.environment() | threads,
                 self.settings.secret_environment(),
@@ -140,7 +144,7 @@ class Cluster:
                 stderr=log,
                 process_group=0,
             )
-        member.guard = ChildGuard(member.process.pid, signal.SIGTERM)
+        member.child = GuardedChild(process)
 
     def _wait_for_the_api(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -153,19 +157,9 @@ class Cluster:
 
     def _stop(self) -> None:
         """Stop all processes in parallel; kill those still running after `STOP_SECONDS`."""
-        running = [member for member in self._members if member.process is not None]
-        for member in running:
-            _signal(member, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for member in running:
-            assert member.process is not None
-            try:
-                member.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                member.process.kill()
-                member.process.wait()
-            if member.guard is not None:
-                member.guard.release()
+        with ThreadPoolExecutor(len(self._members)) as executor:
+            for child in [member.child for member in self._members if member.child is not None]:
+                executor.submit(child.stop, STOP_SECONDS)
         self._engine.dispose()
 
     def _log_of(self, member: Member) -> Path:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 import psycopg
 import redis
 
-from api.demo.child_guard import ChildGuard
+from api.demo.guarded_child import GuardedChild
 from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
@@ -59,8 +59,7 @@ class LocalServer(ABC):
         self._options: dict[str, Any] = {"cwd": self.folder}
         if user is not None:
             self._options |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guard: ChildGuard | None = None
+        self._child: GuardedChild | None = None
 
     @classmethod
     @abstractmethod
@@ -85,9 +84,9 @@ class LocalServer(ABC):
     @property
     def pid(self) -> int:
         """Return the process for signals; raises ServerUnreachableError if none runs."""
-        if self._process is None:
+        if self._child is None:
             raise ServerUnreachableError(f"The private {self.program} does not run.", cure="Call `start()`.")
-        return self._process.pid
+        return self._child.process.pid
 
     def start(self) -> None:
         """Start the server and wait until it answers; raises ServerUnreachableError with its log's end."""
@@ -111,17 +110,9 @@ class LocalServer(ABC):
 
     def stop(self, by: signal.Signals | None = None) -> None:
         """Stop the server by a signal (default: `gentle`) and wait; do nothing if none runs."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._process.send_signal(by or self.gentle)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        self._release_guard()
+        if self._child is not None:
+            self._child.stop(STOP_SECONDS, by)
+            self._child = None
 
     def restart(self, by: signal.Signals | None = None) -> None:
         self.stop(by)
@@ -140,17 +131,12 @@ class LocalServer(ABC):
         self._remove_folder()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        self._release_guard()
+        self.stop()
         with self._log.open("wb") as log:
             command = [str(self._command), *self._arguments()]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._options)
-        self._guard = ChildGuard(self._process.pid, self.gentle, self.folder if self._is_temporary else None)
-        return self._process
-
-    def _release_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.release()
-            self._guard = None
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **self._options)
+        self._child = GuardedChild(process, self.gentle, self.folder if self._is_temporary else None)
+        return process
 
     def _claim_folder(self) -> None:
         """Create the folder and the password for the user of the server."""
