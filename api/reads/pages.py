@@ -41,24 +41,19 @@ def build(
     listing: dict[str, Any],
     place: tuple[Any, ...] | None,
 ) -> PageOfItems:
-    """Return the page of some rows; `place` is where the next page begins, or None."""
-    items, unreadable = _shown(rows, answers, name)
-    return kind(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
+    """Return the page of some rows; `place` is where the next page begins, or None.
 
-
-def _shown(
-    rows: Sequence[Row], answers: Callable[[Sequence[Row]], Sequence[Item]], name: Callable[[Row], object]
-) -> tuple[list[Item], list[UnreadableRow]]:
-    """Return answers and unreadable rows; rows are read one by one after an error."""
+    Rows are read one by one after an error.
+    """
+    items: list[Item] = []
+    unreadable: list[UnreadableRow] = []
     try:
-        return list(answers(rows)), []
+        items += answers(rows)
     except BROKEN:
-        found: list[Item] = []
-        unreadable: list[UnreadableRow] = []
-    for row in rows:
-        try:
-            found += answers([row])
-        except BROKEN as error:
-            log.warning("The stored row %s cannot be shown.", name(row), exc_info=error)
-            unreadable.append(UnreadableRow(id=str(name(row)), why=f"{type(error).__name__}: what is stored is not what was written."))
-    return found, unreadable
+        for row in rows:
+            try:
+                items += answers([row])
+            except BROKEN as error:
+                log.warning("The stored row %s cannot be shown.", name(row), exc_info=error)
+                unreadable.append(UnreadableRow(id=str(name(row)), why=f"{type(error).__name__}: what is stored is not what was written."))
+    return kind(items=items, unreadable=unreadable, next_cursor=cursors.encode(listing, place))
