@@ -12,12 +12,12 @@ from api.cli.commands.submit import print_estimate, read_spec
 from api.cli.commands.usage import print_usage
 from api.cli.output import progress, report
 from api.cli.output.console import dollars, duration, err, out, say, thousands
+from api.demo.embedded import embedded
 from api.demo.fake_llm.endpoint import CallTotals
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.server import ScriptedServer
 from api.jobs.paths import paths_of
 from glossator import Client
-from interp.config.home import make_home
 from interp.config.settings import take_settings
 from interp.domain.spec import JobSpec
 
@@ -30,17 +30,12 @@ NOTHING_TO_SAY = "The model has no explanation to give"
 
 def run(home: Path, job: Path, features: str) -> None:
     """Run the job and print a table; a cap of half the estimate pauses it."""
-    from api.server import Service
-
     began = time.monotonic()
     with ScriptedServer(faults=Faults.mixed(FAULTS), key=KEY) as scripted:
         spec = read_spec(job, {"features": features})
         settings = take_settings(home=home, roots=paths_of(spec), llm_base_url=scripted.base_url, llm_api_key=SecretStr(KEY))
-        make_home(settings.home)
-        log_file = settings.home / "workers.log"
-        with log_file.open("ab") as log, Service(settings, "127.0.0.1", 0, log_to=log) as service, Client(service.url) as client:
-            say(f"A scripted language model listens on {scripted.base_url}; {FAULTS:.0%} of its replies are faulty")
-            say(f"Glossator is listening on {service.url}; its workers log to {log.name}")
+        say(f"A scripted language model listens on {scripted.base_url}; {FAULTS:.0%} of its replies are faulty")
+        with embedded(settings) as client:
             estimate = client.estimate_job(spec.model_dump(mode="json"))
             print_estimate(estimate)
             finished, pauses = _run_job(client, _capped(spec, estimate))
