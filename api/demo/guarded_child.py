@@ -15,9 +15,9 @@ test -z "$2" || rm -rf "$2"
 
 
 class GuardedChild:
-    """A child process that ends by the signal `gentle` when this process ends; its folder is then deleted.
+    """A child process that ends with this process; its folder is then deleted.
 
-    SIGKILL follows after ten seconds.
+    The signal is `gentle`; SIGKILL follows after ten seconds.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", gentle: signal.Signals = signal.SIGTERM, folder: Path | None = None) -> None:

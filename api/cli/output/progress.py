@@ -63,7 +63,7 @@ def _capped(spent: str, cap: float | None, show: Any, unit: str) -> str:
 
 
 class LiveBars(Progress):
-    """A bar per stage, with its rate and the time left, and a line of spend below."""
+    """A bar per stage with rate and time left, and a line of spend."""
 
     def __init__(self, console: Console) -> None:
         styles = {"count": "dim", "rate": "cyan", "time": "magenta"}

@@ -170,7 +170,7 @@ class ScriptedEndpoint:
 
 
 def rate_limited(seconds: float | None, headers: Mapping[str, str] | None = None) -> OpenAIError:
-    """Return the 429 that asks for a pause of `seconds`, or does not say how long."""
+    """Return a 429 with a pause of `seconds`, or with none."""
     after = {} if seconds is None else {"retry-after": f"{seconds:.3f}", "retry-after-ms": f"{seconds * 1000:.0f}"}
     message = "Rate limit reached for requests. Please try again later."
     return OpenAIError(429, message, "requests", "rate_limit_exceeded", headers={**(headers or {}), **after})

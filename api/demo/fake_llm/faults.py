@@ -11,7 +11,9 @@ MIXED_STALL_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Shares of requests with a fault; each request draws its own, so a retry most likely succeeds.
+    """Shares of requests with a fault.
+
+    Each request draws its own, so a retry most likely succeeds.
 
     rate_limited            429 with `Retry-After: retry_after_seconds`; `_silently`: without the header
     server_error            500
