@@ -1,6 +1,6 @@
 """Register commands by name; each is imported when it runs, for a fast `--help`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -46,18 +46,29 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 
-def imported(name: str) -> Any:
-    """Import a command, and return it as Typer runs it."""
-    module, _, attribute = COMMANDS[name].target.partition(":")
-    with without_collecting():
-        found = getattr(import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        one = typer.Typer(add_completion=False, rich_markup_mode=None)
-        one.command(name)(found)
-        found = one
-    command = typer.main.get_command(found)
-    command.name = name
-    return command
+class ImportedOnUse(Mapping[str, Any]):
+    """A mapping of commands by name that imports a command's module at look-up."""
+
+    def __init__(self, commands: Mapping[str, Command]) -> None:
+        self._commands = commands
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = self._commands[name].target.partition(":")
+        with without_collecting():
+            found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            one = typer.Typer(add_completion=False, rich_markup_mode=None)
+            one.command(name)(found)
+            found = one
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
 
 
 class Group(TyperGroup):
@@ -65,10 +76,11 @@ class Group(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # `get_command` imports them
+        self.commands = ImportedOnUse(COMMANDS)  # type: ignore[assignment]
 
-    def get_command(self, _ctx: Any, name: str) -> Any:
-        return imported(name) if name in COMMANDS else None
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """Return the names in the registry's order."""
+        return list(COMMANDS)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from api.cli.registry import COMMANDS, imported
+from api.cli.registry import COMMANDS, ImportedOnUse
 from api.demo.local_servers import free_port
 from api.server import Service
 from interp.config.settings import Settings
@@ -60,7 +60,7 @@ def test_reading_without_a_server_loads_neither_an_app_nor_scorers(book: dict[st
 
 
 def test_no_command_that_asks_a_server_imports_what_the_server_is_made_of() -> None:
-    code = f"import sys; from api.cli.registry import *; [imported(name) for name in {CLIENTS}]; print(*sys.modules)"
+    code = f"import sys; from api.cli.registry import *; [ImportedOnUse(COMMANDS)[name] for name in {CLIENTS}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {name.partition(".")[0] for name in done.stdout.split()} & set(SERVER_SIDE)
 
@@ -86,7 +86,7 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_summaries_are_the_first_sentences_of_the_commands(name: str) -> None:
-    command = imported(name)
+    command = ImportedOnUse(COMMANDS)[name]
     help_text = " ".join(str(command.help).split("\n\n")[0].split())
     assert f"{help_text} ".startswith(f"{COMMANDS[name].summary} ")
     assert command.name == name
