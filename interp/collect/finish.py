@@ -96,7 +96,12 @@ def _effects(
     features = torch.tensor(partial.features)  # a copy, since arrays read from a file are not writable
     for blocks in output_effects(_writes(subject, dictionary, features), spec.output_tokens):
         for promoted, up, suppressed, down in zip(*(block.tolist() for block in blocks), strict=True):
-            yield tuple(map(TokenEffect, promoted, up)), tuple(map(TokenEffect, suppressed, down))
+            yield _nonzero(promoted, up), _nonzero(suppressed, down)
+
+
+def _nonzero(tokens: list[int], logits: list[float]) -> tuple[TokenEffect, ...]:
+    """Return the effects that there are: a direction of zeros has none."""
+    return tuple(TokenEffect(token, logit) for token, logit in zip(tokens, logits, strict=True) if logit)
 
 
 def _writes(subject: Subject, dictionary: Dictionary, features: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -122,7 +127,8 @@ def _writes(subject: Subject, dictionary: Dictionary, features: Tensor) -> list[
             f"{dictionary.name} writes {directions.shape[1]} numbers a token, {subject.name} takes {start} at {'+'.join(points)}.",
             cure="Check that the dictionary was trained on this subject, at these hook points.",
         )
-    return list(found.values())
+    # Hook points without a matrix to the stream have no effects known.
+    return [pair for pair in found.values() if pair[1].shape[1]] or list(found.values())[:1]
 
 
 def _neighbours(partial: Partial, dictionary: Dictionary, spec: CollectionSpec) -> Iterator[tuple[Neighbour, ...]]:

@@ -23,7 +23,7 @@ from interp.security import allowed_files
 from interp.security.allowed_files import Allowance, Roots
 from interp.security.sandbox import Task
 from interp.subject import hooks
-from interp.subject.hooks import HookPoint
+from interp.subject.hooks import HookPoint, ModulePoint, Point
 from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.served import check_served
 from interp.subject.shape import ModelShape
@@ -94,8 +94,6 @@ def _check(spec: JobSpec) -> Preflight:
     header = reading.header
     _check_positions(spec, header)
     points = hooks.parse_all(header.hook_point, shape)
-    for point in points:
-        check_served(point, config)
     _check_width(header, points, shape)
     written = hooks.parse_all(header.output_point or header.hook_point, shape)
     wanted = tuple(wanted_ranges(spec, header.n_features))
@@ -104,6 +102,8 @@ def _check(spec: JobSpec) -> Preflight:
     check_folder(spec.subject)
     weights = read_headers(spec.subject)
     check_described(shape, weights)
+    for point in points:
+        check_served(point, config, spec.subject.backend, {name for tensors in weights.values() for name in tensors})
     # The worker that loads the weights checks the rest.
     with suppress(ReadingTooLongError), allowed_files.allowing(Allowance(FINITE_SECONDS, FINITE_BYTES)):
         check_finite(reading.tensors, header.files[0])
@@ -170,12 +170,13 @@ def _check_positions(spec: JobSpec, header: DictionaryHeader) -> None:
         )
 
 
-def _check_width(header: DictionaryHeader, points: tuple[HookPoint, ...], shape: ModelShape) -> None:
+def _check_width(header: DictionaryHeader, points: tuple[Point, ...], shape: ModelShape) -> None:
     d_in = sum(point.d_in(shape) for point in points)
-    if header.d_in == d_in:
+    # The opened model alone knows how wide a module's tensors are.
+    if header.d_in == d_in or any(isinstance(point, ModulePoint) for point in points):
         return
     each, rest = divmod(header.d_in, len(points))
-    fitting = sorted({site for site in hooks.SITES if not rest and HookPoint(points[0].layer, site).d_in(shape) == each})
+    fitting = sorted({site for site in hooks.SITES if not rest and HookPoint(0, site).d_in(shape) == each})
     raise WidthMismatchError(
         f"The dictionary reads {header.d_in} numbers, the subject has {d_in} at {header.hook_point}.",
         why="They belong to different models or hook points.",
@@ -185,9 +186,9 @@ def _check_width(header: DictionaryHeader, points: tuple[HookPoint, ...], shape:
     )
 
 
-def _check_output(header: DictionaryHeader, d_out: int, points: tuple[HookPoint, ...], shape: ModelShape) -> None:
+def _check_output(header: DictionaryHeader, d_out: int, points: tuple[Point, ...], shape: ModelShape) -> None:
     width = sum(point.d_in(shape) for point in points)
-    if d_out != width:
+    if d_out != width and not any(isinstance(point, ModulePoint) for point in points):
         raise WidthMismatchError(
             f"The dictionary writes {d_out} numbers, the subject has {width} at {header.output_point or header.hook_point}.",
             why="They belong to different models or hook points.",

@@ -15,10 +15,12 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.hooks import HookPoint as SubjectPoint
+from interp.subject.hooks import ModulePoint
 from interp.subject.huggingface import randomise
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
 from interp.subject.location import read_config
 from interp.subject.residual import WRITES, is_close, matching, short_row
+from interp.subject.served import module_needs_huggingface
 from interp.subject.taps import stream
 from interp.subject.text.tokenizer_file import panics_as_errors
 
@@ -29,7 +31,7 @@ class BridgeSubject(OpenedSubject):
     def __init__(self, plan: SubjectPlan, bridge: TransformerBridge) -> None:
         super().__init__(plan, bridge.original_model)
         self._bridge = bridge
-        self._hooks = {point: bridge.hook_dict[point.tensor] for point in plan.points}
+        self._hooks = {point: bridge.hook_dict[point.tensor] for point in plan.points if isinstance(point, SubjectPoint)}
 
     @torch.inference_mode()
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -55,6 +57,8 @@ class BridgeSubject(OpenedSubject):
         directions = unembedding(self._bridge.ln_final, self._bridge.unembed)
         block = self._bridge.blocks[point.layer]
         match point.site:
+            case site if site in hooks.INDIRECT:
+                return directions.new_zeros(point.d_in(self._plan.shape), 0)
             case "mlp.hook_post":
                 return matrix(block.mlp.out) @ directions
             case "attn.hook_z":
@@ -66,10 +70,14 @@ class BridgeSubject(OpenedSubject):
 def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     """Open the model on its device; raises SubjectError, HookPointUnknownError, TokenizerMismatchError and FileMissingError."""
     plan = SubjectPlan.of(spec, hook_point)
+    points = [point for point in plan.points if isinstance(point, SubjectPoint)]
+    for point in plan.points:
+        if isinstance(point, ModulePoint):
+            raise module_needs_huggingface(point)
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model, reference = _read_first(spec, plan)
+        model, reference = _read_first(spec, plan, {point.layer for point in points})
         # It also opens the tokenizer.
         with panics_as_errors():
             bridge = TransformerBridge.boot_transformers(
@@ -84,7 +92,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
     bridge.eval()
     check_finite(bridge.original_model, spec)
     known = bridge.hook_dict
-    for point in plan.points:
+    for point in points:
         if point.tensor not in known:
             raise hooks.unknown(point.name, [name for name in hooks.every_name(plan.shape) if name in known], plan.shape.layers)
         _check_stream(bridge, plan, point, reference.get(point.layer))
@@ -95,7 +103,7 @@ Ends = tuple[Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, dict[int, Ends | None]]:
+def _read_first(spec: SubjectSpec, plan: SubjectPlan, layers: set[int]) -> tuple[Any, dict[int, Ends | None]]:
     """Return the model by transformers, with its residual stream at each layer.
 
     The Bridge changes the model's modules afterwards. A model of several parts is opened by the Bridge, and has no such reference: (None, {}).
@@ -111,7 +119,7 @@ def _read_first(spec: SubjectSpec, plan: SubjectPlan) -> tuple[Any, dict[int, En
         randomise(model)
     model.to(plan.device).eval()
     tokens = short_row(plan.shape.vocabulary, plan.device)
-    return model, {layer: stream(model, layer, tokens) for layer in {point.layer for point in plan.points}}
+    return model, {layer: stream(model, layer, tokens) for layer in layers}
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interp.domain.errors import HookPointUnknownError
 from interp.subject.shape import ModelShape
@@ -59,6 +59,9 @@ JOIN = "+"
 # What these hold is added to the residual stream, directly or through one matrix; the other sites hold the stream itself, or what is made of it.
 ADDED = frozenset({"attn.hook_z", "attn.hook_out", "hook_attn_out", "mlp.hook_post", "mlp.hook_out", "hook_mlp_out"})
 THROUGH_A_MATRIX = frozenset({"attn.hook_z", "mlp.hook_post"})
+# What is between these and the stream is no matrix: an activation function, or a product.
+INDIRECT = frozenset({"attn.hook_q", "attn.hook_k", "attn.hook_v", "mlp.hook_pre", "mlp.hook_pre_linear"})
+_MODULE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+):(in|out)", re.ASCII)
 _BLOCK = re.compile(r"blocks\.(\d{1,9})\.([^\[]+)(?:\[(\d{1,9})\])?")
 
 
@@ -96,6 +99,37 @@ class HookPoint:
         return slice(None) if self.head is None else slice(self.head * width, (self.head + 1) * width)
 
 
+@dataclass(frozen=True, slots=True)
+class ModulePoint:
+    """Input or output of a module by its path in transformers' model.
+
+    Only the opened model knows the `width`; it is 0 before.
+    """
+
+    path: str
+    reads: bool
+    width: int = field(default=0, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}:{'in' if self.reads else 'out'}"
+
+    def d_in(self, _: ModelShape) -> int:
+        return self.width
+
+    def columns(self, _: ModelShape) -> slice:
+        return slice(None)
+
+
+Point = HookPoint | ModulePoint
+
+
+def module_of(name: str) -> ModulePoint | None:
+    """Return the point of a module path with `:in` or `:out`; None for other text."""
+    match = _MODULE.fullmatch(name)
+    return ModulePoint(match[1], match[2] == "in") if match else None
+
+
 def split(name: str) -> HookPoint | None:
     """Return the hook point of a name, of whatever model; None for other text."""
     match = _BLOCK.fullmatch(name)
@@ -127,12 +161,12 @@ def is_added(name: str) -> bool:
 def output_matrix(name: str) -> str:
     """Return a key of the matrix to the residual stream, "" without one."""
     point = split(name)
-    return name if point is not None and point.site in THROUGH_A_MATRIX else ""
+    return name if point is None or point.site in THROUGH_A_MATRIX | INDIRECT else ""
 
 
-def parse_all(names: str, shape: ModelShape) -> tuple[HookPoint, ...]:
-    """Parse hook points of a model, joined by `+`; raises HookPointUnknownError."""
-    return tuple(parse(name, shape) for name in points_of(names))
+def parse_all(names: str, shape: ModelShape) -> tuple[Point, ...]:
+    """Parse hook points and module paths, joined by `+`; raises HookPointUnknownError."""
+    return tuple(module_of(name) or parse(name, shape) for name in points_of(names))
 
 
 def parse(name: str, shape: ModelShape) -> HookPoint:

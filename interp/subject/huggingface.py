@@ -1,6 +1,7 @@
 """Subjects of transformers: a forward hook on a module, with the fastest attention."""
 
 import zlib
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,14 +15,16 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
-from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, need, tap_of
+from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, measured, need, tap_of
 
 
 class HuggingFaceSubject(OpenedSubject):
     """A transformers model that stops at the last of its hook points."""
 
-    def __init__(self, plan: SubjectPlan, model: Any, taps: dict[hooks.HookPoint, Tap]) -> None:
-        super().__init__(plan, model)
+    def __init__(self, plan: SubjectPlan, model: Any, taps: dict[hooks.Point, Tap]) -> None:
+        """Create the subject; `taps` has the points of the plan, with their widths."""
+        widths = {point: point for point in taps}
+        super().__init__(replace(plan, points=tuple(widths[point] for point in plan.points)), model)
         self._model, self._taps = model, taps
 
     @torch.inference_mode()
@@ -41,11 +44,15 @@ class HuggingFaceSubject(OpenedSubject):
 
     @torch.inference_mode()
     def output_directions(self, hook_point: str) -> Tensor:
-        point = hooks.parse(hook_point, self._plan.shape)
+        point = next((point for point in self._plan.points if point.name == hook_point), None) or hooks.parse(hook_point, self._plan.shape)
         norm = need(self._model, FINAL_NORM, "the final norm")
         directions = unembedding(norm, self._model.get_output_embeddings())
+        if isinstance(point, hooks.ModulePoint):
+            return directions if point.width == len(directions) else directions.new_zeros(point.width, 0)
         block = need(self._model, BLOCKS, "the blocks")[point.layer]
         match point.site:
+            case site if site in hooks.INDIRECT:
+                return directions.new_zeros(point.d_in(self._plan.shape), 0)
             case "mlp.hook_post":
                 return matrix(need(block, MLP_OUT, "the MLP's output matrix")) @ directions
             case "attn.hook_z":
@@ -71,7 +78,8 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     check_finite(model, spec)
     if spec.weights == "random":
         randomise(model)
-    return HuggingFaceSubject(plan, model, {point: tap_of(model, point, plan.shape, plan.device) for point in plan.points})
+    taps = {point: tap_of(model, point, plan.shape, plan.device) for point in plan.points}
+    return HuggingFaceSubject(plan, model, measured(model, taps, plan.shape, plan.device))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from interp.domain.spec import SubjectSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.security import allowed_files
 from interp.subject import hooks
-from interp.subject.hooks import HookPoint
+from interp.subject.hooks import Point
 from interp.subject.location import check_folder, is_folder, read_config, subject_digest, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.text.tokenizer import TextEncoder, open_encoder
@@ -31,11 +31,11 @@ class HookReachedError(Exception):
 class Capture:
     """Tensors of hook points in one forward pass, which it ends once it has all."""
 
-    def __init__(self, points: Collection[HookPoint]) -> None:
+    def __init__(self, points: Collection[Point]) -> None:
         self.found: dict[str, Tensor] = {}
         self._count = len(set(points))
 
-    def note(self, point: HookPoint, tensor: Tensor) -> None:
+    def note(self, point: Point, tensor: Tensor) -> None:
         """Keep the tensor of a hook point; raises HookReachedError at the last."""
         last = len(self.found) + 1 == self._count
         # The rest of the forward pass may change a tensor in place.
@@ -50,7 +50,7 @@ class SubjectPlan:
 
     spec: SubjectSpec
     shape: ModelShape
-    points: tuple[HookPoint, ...]
+    points: tuple[Point, ...]
     encoder: TextEncoder
     device: torch.device
     name: str

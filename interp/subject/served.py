@@ -4,13 +4,13 @@ A job that names a site that it lacks is refused before a model is opened.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from interp.domain.errors import HookPointUnknownError, SubjectError
 from interp.security.foreign_config import Foreign, typed
 from interp.subject import hooks
-from interp.subject.hooks import HookPoint
+from interp.subject.hooks import HookPoint, ModulePoint, Point
 from interp.subject.shape import ModelType
 
 # MLPs of two matrices, and blocks that add attention and MLP to the stream at once.
@@ -50,15 +50,24 @@ def lacking(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(LACKS.get(kind, set()) | (PARALLEL if parallel else set()))
 
 
-def backend_for(backend: str, config: Mapping[str, Any]) -> str:
+def backend_for(backend: str, config: Mapping[str, Any], hook_point: str = "") -> str:
     """Return the backend that opens a subject; `auto` is the fastest that serves it."""
     if backend != "auto":
         return backend
-    return "huggingface" if _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
+    paths = any(hooks.module_of(name) for name in hooks.points_of(hook_point))
+    return "huggingface" if paths or _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
 
 
-def check_served(point: HookPoint, config: Mapping[str, Any]) -> None:
-    """Raise HookPointUnknownError for a site that the subject is known to lack."""
+def check_served(point: Point, config: Mapping[str, Any], backend: str, tensors: Collection[str] = ()) -> None:
+    """Raise HookPointUnknownError for a place that the subject or backend is known to lack.
+
+    `tensors` are the names of all weights, if they are known.
+    """
+    if isinstance(point, ModulePoint):
+        if backend == "bridge":
+            raise module_needs_huggingface(point)
+        _check_module(point, tensors)
+        return
     missing = lacking(config)
     if point.site in missing:
         names = [HookPoint(point.layer, site).name for site in hooks.SITES if site not in missing]
@@ -73,3 +82,29 @@ def check_served(point: HookPoint, config: Mapping[str, Any]) -> None:
 
 def _kind(config: Mapping[str, Any]) -> str | None:
     return typed(ModelType, config, "config.json", SubjectError, "Save the model again.").model_type
+
+
+def module_needs_huggingface(point: ModulePoint) -> HookPointUnknownError:
+    """Return the error for a module path with the backend `bridge`."""
+    return HookPointUnknownError(f"The backend `bridge` reads no module path ({point.name}).", cure="Use the backend `auto` or `huggingface`.")
+
+
+def unknown_module(point: ModulePoint, names: Collection[str]) -> HookPointUnknownError:
+    """Return the error for a module that the model does not have."""
+    near = difflib.get_close_matches(point.path, names, n=5, cutoff=0.5)
+    return HookPointUnknownError(
+        f"{point.path!r} is no module of this subject.",
+        why="A module path is one of transformers' model, as `named_modules` lists them.",
+        cure=f"Near names: {', '.join(near)}." if near else "Name a hook point instead, such as blocks.0.hook_resid_post.",
+        near=near,
+    )
+
+
+def _check_module(point: ModulePoint, tensors: Collection[str]) -> None:
+    """Raise HookPointUnknownError for a path whose parent has no weights."""
+    parts = {name.rsplit(".", count)[0] for name in tensors for count in range(1, name.count(".") + 1)}
+    # Checkpoints of a model without its head leave out the first name; modules such as activation functions have no weights.
+    parent = point.path.rpartition(".")[0]
+    wanted = {point.path, parent, parent.partition(".")[2]}
+    if parts and not wanted & parts:
+        raise unknown_module(point, sorted(parts))

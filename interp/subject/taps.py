@@ -4,17 +4,18 @@ The layouts of the common decoder families are known; TransformerBridge may find
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from interp.domain.errors import SubjectError
+from interp.domain.errors import HookPointUnknownError, SubjectError
 from interp.subject import hooks
-from interp.subject.hooks import HookPoint
+from interp.subject.hooks import HookPoint, ModulePoint, Point
 from interp.subject.residual import matching, short_row
+from interp.subject.served import unknown_module
 from interp.subject.shape import ModelShape
 
 # Paths of the parts per family of transformers: Llama, Mistral, Qwen, Gemma, OLMo, Phi | GPT-2 | GPT-NeoX (Pythia) | OPT.
@@ -60,12 +61,21 @@ class Tap:
         return self.part(tensor) if isinstance(tensor, Tensor) else tensor
 
 
-def tap_of(model: Any, point: HookPoint, shape: ModelShape, device: torch.device) -> Tap:
+def tap_of(model: Any, point: Point, shape: ModelShape, device: torch.device) -> Tap:
     """Return the tap of a hook point; raises HookPointUnknownError and SubjectError."""
+    if isinstance(point, ModulePoint):
+        return _module_tap(model, point)
     taps = taps_of(model, point.layer, shape, device)
     if point.site in taps:
         return taps[point.site]
     raise hooks.unknown(point.name, [HookPoint(layer, site).name for layer in range(shape.layers) for site in taps], shape.layers)
+
+
+def _module_tap(model: Any, point: ModulePoint) -> Tap:
+    names = {name: module for name, module in model.named_modules() if name}
+    if point.path in names:
+        return Tap(names[point.path], point.reads)
+    raise unknown_module(point, list(names))
 
 
 def taps_of(model: Any, layer: int, shape: ModelShape, device: torch.device) -> dict[str, Tap]:
@@ -81,13 +91,32 @@ def taps_of(model: Any, layer: int, shape: ModelShape, device: torch.device) -> 
     return fits | {site: parts[site][name] for site, name in proven.items()}
 
 
+def measured(model: Any, taps: dict[Point, Tap], shape: ModelShape, device: torch.device) -> dict[Point, Tap]:
+    """Return the taps with the widths of module paths; raises HookPointUnknownError."""
+    paths = {point.name: tap for point, tap in taps.items() if isinstance(point, ModulePoint)}
+    seen = record(model, paths, short_row(shape.vocabulary, device).repeat(2, 1)) if paths else {}
+    found: dict[Point, Tap] = {}
+    for point, tap in taps.items():
+        if isinstance(point, ModulePoint):
+            if point.name not in seen:
+                raise HookPointUnknownError(
+                    f"{point.name} is no tensor of one vector a token.",
+                    why="The forward pass does not come to the module, or it takes or gives something else there.",
+                    cure="Name another module, or its other side (`:in`, `:out`).",
+                )
+            point = replace(point, width=seen[point.name].shape[-1])
+        found[point] = tap
+    return found
+
+
 @torch.inference_mode()
 def record(model: Any, taps: dict[str, Tap], tokens: Tensor) -> dict[str, Tensor]:
     """Return each reached tap's tensor in one forward pass."""
     found: dict[str, Tensor] = {}
 
     def note(name: str, tensor: Any) -> None:
-        if isinstance(tensor, Tensor):
+        # Some modules flatten the rows (OPT's MLP), some give what is equal in all rows (rotary embeddings).
+        if isinstance(tensor, Tensor) and (tensor.shape[:2] == tokens.shape or tensor.shape[:1] == (tokens.numel(),)):
             found[name] = tensor.reshape(*tokens.shape, -1).clone()
 
     handles = [tap.hook(partial(note, name)) for name, tap in taps.items()]

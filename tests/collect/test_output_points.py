@@ -21,6 +21,8 @@ class SeveralMatrices(FakeSubject):
 
     def output_directions(self, hook_point: str) -> Tensor:
         direct = super().output_directions(hook_point)
+        if hook_point.endswith("mlp.hook_pre"):
+            return direct.new_zeros(NEURONS, 0)
         if not hook_point.endswith("mlp.hook_post"):
             return direct
         return torch.randn(NEURONS, WIDTH, generator=torch.Generator().manual_seed(int(hook_point[7]))) @ direct
@@ -56,6 +58,12 @@ def test_parts_that_are_added_are_summed_and_of_the_stream_the_last_counts() -> 
 def test_one_hook_point_is_as_before() -> None:
     dictionary = writing("blocks.0.hook_resid_post", WIDTH)
     torch.testing.assert_close(effects(dictionary), dictionary.W_dec @ FakeSubject().output_directions(""), rtol=1e-5, atol=1e-5)
+
+
+def test_a_hook_point_without_a_matrix_to_the_stream_has_no_effects() -> None:
+    assert not effects(writing("blocks.0.mlp.hook_pre", NEURONS)).any()
+    mixed = writing("blocks.0.mlp.hook_pre+blocks.0.hook_resid_post", NEURONS + WIDTH)
+    torch.testing.assert_close(effects(mixed), mixed.W_dec[:, NEURONS:] @ FakeSubject().output_directions(""), rtol=1e-5, atol=1e-5)
 
 
 def test_a_decoder_that_does_not_fit_what_it_writes_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Both backends read the same numbers at every site that TransformerLens names and a dictionary can read, or say that it is not there."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_the_backends_agree_at_every_site(family: str, tmp_path: Path) -> None:
 def test_a_site_that_the_architecture_lacks_is_refused_by_its_config(config: dict[str, Any], site: str, near: str) -> None:
     shape = ModelShape.from_config(config)
     with pytest.raises(HookPointUnknownError) as refused:
-        served.check_served(hooks.parse(f"blocks.1.{site}", shape), config)
+        served.check_served(hooks.parse(f"blocks.1.{site}", shape), config, "auto")
     assert f"blocks.1.{near}" in refused.value.cure
     assert site not in served.lacking({"model_type": "of nobody"})
     assert served.backend_for("auto", {"model_type": "of nobody"}) == "bridge"
@@ -72,3 +73,60 @@ def test_a_site_that_the_architecture_lacks_is_refused_by_its_config(config: dic
 
 def test_a_serial_block_of_neox_has_a_middle() -> None:
     assert "hook_resid_mid" not in served.lacking({"model_type": "gpt_neox", "use_parallel_residual": False})
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.build("llama", tmp_path_factory.mktemp("llama"))
+
+
+def opened(folder: Path, hook_point: str, **settings: Any) -> Any:
+    return open_subject(SubjectSpec(model=str(folder), device="cpu", **settings), hook_point)
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [
+        ("model.layers.1.mlp.down_proj:in", "blocks.1.mlp.hook_post"),
+        ("model.layers.1:out", "blocks.1.hook_resid_post"),
+        ("model.layers.1.self_attn.k_proj:out", "blocks.1.attn.hook_k"),
+    ],
+)
+def test_a_module_path_is_a_hook_point(llama: Path, path: str, same: str) -> None:
+    """Its width is found by a short row; effects on logits are known where it is as wide as the stream."""
+    tokens = torch.randint(1, 250, (2, CONTEXT), generator=torch.Generator().manual_seed(1))
+    by_path, by_name = opened(llama, path), opened(llama, same)
+    assert (by_path.hook_point, by_path.d_in, by_path.config["backend"]) == (path, by_name.d_in, "huggingface")
+    assert torch.equal(by_path.activations(tokens), by_name.activations(tokens))
+    both = opened(llama, f"{path}+blocks.0.hook_resid_post").activations(tokens)
+    assert torch.equal(both[..., : by_path.d_in], by_path.activations(tokens))
+    effects = by_path.output_directions(path)
+    assert effects.shape == (by_path.d_in, len(by_path.vocabulary) if by_path.d_in == models.WIDTH else 0)
+
+
+def test_module_paths_that_are_not_there(llama: Path) -> None:
+    for path, cure in (("model.layers.1.mlp.down_prj:in", r"model\.layers\.1\.mlp\.down_proj"), ("model.layers.9.mlp:in", "model.layers.")):
+        with pytest.raises(HookPointUnknownError) as refused:
+            opened(llama, path)
+        assert re.search(cure, refused.value.cure)
+    with pytest.raises(HookPointUnknownError, match="no tensor of one vector a token"):
+        opened(llama, "model.rotary_emb:out")
+    with pytest.raises(HookPointUnknownError, match="`bridge` reads no module path"):
+        opened(llama, "model.layers.1.mlp:in", backend="bridge")
+
+
+def test_module_paths_are_checked_against_the_names_of_the_weights() -> None:
+    names = ["model.layers.0.mlp.down_proj.weight", "model.layers.0.input_layernorm.weight"]
+    for path in ("model.layers.0.mlp.down_proj:in", "model.layers.0.mlp.act_fn:out", "model.layers.0:out", "transformer.model.layers.0.mlp:in"):
+        served.check_served(hooks.module_of(path), {}, "auto", names)  # type: ignore[arg-type]
+    with pytest.raises(HookPointUnknownError, match="no module of this subject"):
+        served.check_served(hooks.ModulePoint("model.layers.7.mlp.down_proj", True), {}, "auto", names)
+    with pytest.raises(HookPointUnknownError, match="`bridge`"):
+        served.check_served(hooks.ModulePoint("model.layers.0.mlp", True), {}, "bridge", names)
+
+
+@pytest.mark.parametrize("backend", ["bridge", "huggingface"])
+def test_what_reaches_the_stream_through_no_matrix_has_no_effects_on_logits(llama: Path, backend: Any) -> None:
+    for site in hooks.INDIRECT:
+        subject = opened(llama, f"blocks.1.{site}", backend=backend)
+        assert subject.output_directions(subject.hook_point).shape == (subject.d_in, 0), site
