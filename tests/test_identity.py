@@ -22,7 +22,7 @@ __all__ = ["job"]
     ("part", "settings"),
     [
         ("subject", {"dtype": "bfloat16"}),
-        ("subject", {"backend": "huggingface"}),
+        ("subject", {"backend": "bridge"}),
         ("dictionary", {"hook_point": "blocks.0.hook_resid_post"}),
         ("corpus", {"max_tokens": 1000}),
         ("corpus", {"test_share": 0.3}),
@@ -35,9 +35,9 @@ def test_what_decides_evidence(job: JobSpec, part: str, settings: dict[str, Any]
     assert evidence_id(changed(job, part, **settings))[0] != evidence_id(job)[0]
 
 
-def test_the_default_backend_joins_evidence_of_the_default_before_it(job: JobSpec) -> None:
+def test_the_default_backend_joins_evidence_of_the_one_that_it_takes(job: JobSpec) -> None:
     assert job.subject.backend == "auto"
-    assert evidence_id(changed(job, "subject", backend="bridge"))[0] == evidence_id(job)[0]
+    assert evidence_id(changed(job, "subject", backend="huggingface"))[0] == evidence_id(job)[0]
 
 
 def test_the_seed_decides_too(job: JobSpec) -> None:

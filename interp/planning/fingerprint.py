@@ -8,6 +8,7 @@ from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.spec import JobSpec
 from interp.subject import hooks
 from interp.subject.location import read_config, subject_digest
+from interp.subject.served import backend_for
 from interp.subject.shape import ModelShape
 from interp.subject.text.tokenizer import bos_of
 from interp.subject.text.tokenizer_file import TokenizerFile
@@ -20,17 +21,14 @@ HOOKS = 2
 
 def models_identity(spec: JobSpec) -> dict[str, Any]:
     """Return the models' part of an evidence's identity: subject and dictionary, at a hook point."""
-    shape = ModelShape.from_config(read_config(spec.subject))
+    config = read_config(spec.subject)
+    # Backends differ in the last bits: `auto` has the identity of the backend that it takes.
+    backend = backend_for(spec.subject.backend, config)
     return {
-        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": _backend(spec), "hooks": HOOKS},
+        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": backend, "hooks": HOOKS},
         "dictionary": dictionary_digest(spec.dictionary),
-        "hook_point": hooks.JOIN.join(point.name for point in hooks.parse_all(header_of(spec.dictionary).hook_point, shape)),
+        "hook_point": hooks.JOIN.join(point.name for point in hooks.parse_all(header_of(spec.dictionary).hook_point, ModelShape.from_config(config))),
     }
-
-
-def _backend(spec: JobSpec) -> str:
-    """Return the backend of an identity; `auto` has that of the former default."""
-    return "bridge" if spec.subject.backend == "auto" else spec.subject.backend
 
 
 def models_key(identity: dict[str, Any]) -> str:
