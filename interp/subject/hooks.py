@@ -40,11 +40,13 @@ ABBREVIATIONS = {
     "hook_resid_mid": "res_mid",
     "hook_resid_post": "res",
     "attn.hook_z": "att",
+    "attn.hook_out": "att",
     "hook_attn_out": "att",
     "ln1.hook_normalized": "att_in",
     "ln2.hook_normalized": "mlp_in",
     "mlp.hook_in": "mlp_in",
     "mlp.hook_post": "neurons",
+    "mlp.hook_out": "mlp",
     "hook_mlp_out": "mlp",
 }
 # Sites of one vector a head, with the number of heads; `[3]` after the name reads the fourth.

@@ -57,8 +57,9 @@ def standard_tensors() -> dict[str, torch.Tensor]:
 
 
 def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    """Equal but for the rounding of float32; and not by being all zero."""
+    """Equal but for the rounding of float32, in number and in sign; and not by being all zero."""
     assert theirs.abs().max() > 0.1
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=2e-4, atol=2e-4)
 
 

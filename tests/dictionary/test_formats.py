@@ -39,7 +39,8 @@ def test_sparsify_topk(tmp_path: Path, transcode: bool) -> None:
     source = x if transcode else x - t["b_dec"]
     f = kept(torch.relu(functional.linear(source, t["encoder.weight"], t["encoder.bias"])), 6)
     out = f @ t["W_dec"] + t["b_dec"]
-    assert dictionary.hook_point == ("blocks.3.mlp.hook_in" if transcode else "blocks.3.hook_mlp_out")
+    assert dictionary.hook_point == ("blocks.3.mlp.hook_in" if transcode else "blocks.3.mlp.hook_out")
+    assert dictionary.output_points == ("blocks.3.mlp.hook_out",)
     assert_same(dictionary.encode(x), f)
     assert_same(dictionary.decode(f, x), out + x @ t["W_skip"].mT if transcode else out)
 

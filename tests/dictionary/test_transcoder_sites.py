@@ -32,28 +32,28 @@ def gemma_scope(folder: Path) -> Path:
 
 
 def gemma_scope_2(folder: Path) -> Path:
-    """Its config and circuit-tracer name the output of the norm, with its gain."""
+    """Its config, and circuit-tracer, name the output of the norm, with its gain."""
     place = folder / "gemma-scope-2-1b-pt" / "transcoder" / f"layer_{LAYER}_width_16k_l0_small"
     return second_edition(place, {"hf_hook_point_in": f"model.layers.{LAYER}.pre_feedforward_layernorm.output"})
 
 
 def llama_scope(folder: Path) -> Path:
     """Its mean norm of inputs is sqrt(4096) = 64 in the release: that of a vector before the gain."""
-    return test_papers.llama_scope(folder / "tc", hook_point_in=f"blocks.{LAYER}.ln2.hook_normalized")
+    return test_papers.llama_scope(folder / "tc", hook_point_in=f"blocks.{LAYER}.ln2.hook_normalized", hook_point_out=f"blocks.{LAYER}.hook_mlp_out")
 
 
 def circuit_tracer(folder: Path) -> Path:
     """Its `mlp.hook_in` is put before the MLP of a model loaded with `fold_ln=False`."""
-    return test_papers.circuit_tracer(folder / "set", (LAYER,), "feature_input_hook: mlp.hook_in\n")
+    return test_papers.circuit_tracer(folder / "set", (LAYER,), "feature_input_hook: mlp.hook_in\nfeature_output_hook: hook_mlp_out\n")
 
 
 def circuit_tracer_gemma_scope(folder: Path) -> Path:
-    return test_papers.circuit_tracer(folder / "set", (LAYER,), "feature_input_hook: ln2.hook_normalized\n")
+    return test_papers.circuit_tracer(folder / "set", (LAYER,), "feature_input_hook: ln2.hook_normalized\nfeature_output_hook: hook_mlp_out\n")
 
 
 def saelens_at(site: str, hf_hook_name: str | None = None) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        metadata = {"hook_name": f"blocks.{LAYER}.{site}", "hf_hook_name": hf_hook_name}
+        metadata = {"hook_name": f"blocks.{LAYER}.{site}", "hf_hook_name": hf_hook_name, "hook_name_out": f"blocks.{LAYER}.hook_mlp_out"}
         return files.saelens(folder / "tc", "transcoder", files.standard_tensors(), metadata=metadata)
 
     return make
@@ -107,10 +107,11 @@ def fed(folder: Path, norm: str, tokens: torch.Tensor) -> dict[str, torch.Tensor
 @pytest.mark.parametrize("case", CASES)
 def test_the_input_of_a_transcoder_is_what_its_library_feeds(folder_of: Callable[[str], Path], tmp_path: Path, case: str, backend: Any) -> None:
     make, architecture, reads = CASES[case]
-    hook_point = formats.header_of(DictionarySpec(source=str(make(tmp_path)))).hook_point
+    header = formats.header_of(DictionarySpec(source=str(make(tmp_path))))
+    assert header.output_point == f"blocks.{LAYER}.hook_mlp_out"
     tokens = torch.randint(0, 250, (2, 12), generator=torch.Generator().manual_seed(1))
     expected = fed(folder_of(architecture), NORMS[architecture], tokens)
-    found = open_subject(SubjectSpec(model=str(folder_of(architecture)), device="cpu", backend=backend), hook_point).activations(tokens)
+    found = open_subject(SubjectSpec(model=str(folder_of(architecture)), device="cpu", backend=backend), header.hook_point).activations(tokens)
     torch.testing.assert_close(found, expected[reads], rtol=1e-4, atol=1e-5)
     for other in expected.keys() - {reads}:
         assert (found - expected[other]).norm() > 0.1 * found.norm(), f"{other} can be told from it"

@@ -38,7 +38,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     tensors = read_safetensors(weights)
     require(tensors, NAMES, weights)
     n_features, d_in = matrix_shape(tensors, "W_enc", weights)
-    site = settings.get("feature_input_hook")
+    site, written = settings.get("feature_input_hook"), settings.get("feature_output_hook")
     header = DictionaryHeader(
         format="circuit_tracer",
         architecture="jumprelu_transcoder" if THRESHOLD in tensors else "transcoder",
@@ -46,6 +46,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         d_in=d_in,
         hook_point=spec.hook_point or (f"blocks.{layer}.{site}" if site else ""),
         files=(weights, *((folder / CONFIG,) if settings else ())),
+        output_point=f"blocks.{layer}.{written}" if written else None,
         model=settings.get("model_name"),
         config=dict(settings),
     )

@@ -15,7 +15,8 @@ from interp.security.bounded_json import DICTIONARY_CONFIG, read_json
 from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "ae.pt", "config.json"
-SITES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
+# Outputs of modules: in Gemma 2 and 3 and OLMo 2 and 3 not yet what is added to the stream.
+SITES = {"resid_post": "hook_resid_post", "mlp_out": "mlp.hook_out", "attn_out": "attn.hook_out"}
 
 Arrays = Mapping[str, Floats]
 

@@ -51,12 +51,15 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     tensors = _usual_names(stored)
     require(tensors, NAMES, weights)
     d_in, n_features = matrix_shape(tensors, "W_enc", weights)
+    hook_point = spec.hook_point or _hook_point(weights)
     header = DictionaryHeader(
         format="gemma_scope",
         architecture="jumprelu_transcoder" if "affine_skip_connection" in tensors else "jumprelu",
         n_features=n_features,
         d_in=d_in,
-        hook_point=spec.hook_point or _hook_point(weights),
+        hook_point=hook_point,
+        # Transcoders write what the MLP adds to the stream: the output of post_feedforward_layernorm.
+        output_point=re.sub(r"\.(?:ln2\.hook_normalized|mlp\.hook_in)$", ".hook_mlp_out", hook_point),
         files=(weights,),
         config={"path": "/".join(weights.parts[-4:])},
     )

@@ -70,6 +70,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         n_features=n_features,
         d_in=d_in,
         hook_point=spec.hook_point or config.hook_point_in,
+        output_point=config.hook_point_out if is_transcoder else None,
         files=(weights, source / CONFIG),
         config=raw,
     )

@@ -59,6 +59,7 @@ class Metadata(Foreign):
 
     model_name: Name | None = None
     hook_name: Name | None = None
+    hook_name_out: Name | None = None
     hf_hook_name: Name | None = None
     hook_head_index: Index | None = None
     model_from_pretrained_kwargs: Loading | None = None
@@ -154,6 +155,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG00
         n_features=n_features,
         d_in=d_in,
         hook_point=f"{metadata.hook_point}{head}" if metadata.hook_name else "",
+        output_point=metadata.hook_name_out if "transcoder" in architecture else None,
         files=(weights, source / CONFIG),
         model=metadata.model_name,
         config=content,

@@ -13,10 +13,11 @@ from interp.security.foreign_config import Foreign, Name, brief, typed
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 ACTIVATIONS: dict[str, Activation] = {"topk": "topk", "groupmax": "groupmax"}
-# The folder's name is the module of the transformers model whose output (of a transcoder: input) was read.
+# The folder's name is the module of the transformers model whose output (of a transcoder: input) was read. In Gemma 2 and 3 and OLMo 2 and 3 a
+# module's output is not yet what is added to the stream.
 MODULES = (
-    (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.mlp"), "hook_mlp_out", "mlp.hook_in"),
-    (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.(?:attn|self_attn|attention)"), "hook_attn_out", None),
+    (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.mlp"), "mlp.hook_out", "mlp.hook_in"),
+    (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)\.(?:attn|self_attn|attention)"), "attn.hook_out", None),
     (re.compile(r"(?:.*\.)?(?:layers|h)\.(\d+)"), "hook_resid_post", None),
 )
 
@@ -58,6 +59,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         n_features=n_features,
         d_in=d_in,
         hook_point=spec.hook_point or _hook_point(source.absolute().name, transcode),
+        output_point=_hook_point(source.absolute().name, transcode=False) or None if transcode else None,
         files=(weights, source / CONFIG),
         config=config,
     )
