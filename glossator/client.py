@@ -121,10 +121,10 @@ class Client:
     def list_features(self, dictionary: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
         return self._pages(f"/v1/dictionaries/{_quoted(dictionary)}/features", limit, filters)
 
-    def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
+    def get_feature(self, dictionary: str, index: int | str, items: bool = False, run: str | None = None) -> Body:
         return self._request("GET", f"/v1/dictionaries/{_quoted(dictionary)}/features/{index}", params=_given({"items": items, "run": run}))
 
-    def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
+    def get_feature_provenance(self, dictionary: str, index: int | str, run: str | None = None) -> Body:
         return self._request("GET", f"/v1/dictionaries/{_quoted(dictionary)}/features/{index}/provenance", params=_given({"run": run}))
 
     def list_runs(self, dictionary: str | None = None, limit: int | None = None) -> Iterator[Body]:

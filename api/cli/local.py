@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from api.reads.cursors import FeatureIndex
 from api.schemas.field_errors import field_errors
 from interp.config.settings import Settings
 from interp.domain.errors import InputError
 from interp.domain.lifecycle import JobStatus
+from interp.domain.polarity import ADDRESS
 from interp.store.db.engine import Engine, Session, snapshot, transaction
 from interp.store.listings.queries import MAX_LIMIT
 
@@ -26,9 +26,9 @@ Arguments = TypeVar("Arguments", bound=BaseModel)
 
 
 class FeatureOfRun(BaseModel):
-    """A feature's index, and a run by its user-visible name."""
+    """A feature as a person writes it, and a run by its user-visible name."""
 
-    index: FeatureIndex
+    index: str = Field(pattern=ADDRESS)
     run: str | None = Field(default=None, min_length=1, max_length=400)
 
 
@@ -97,16 +97,16 @@ class Local:
         with transaction(self._engine) as session:
             return _body(runs.unpin(session, dictionary))
 
-    def get_feature(self, dictionary: str, index: int, items: bool = False, run: str | None = None) -> Body:
+    def get_feature(self, dictionary: str, index: int | str, items: bool = False, run: str | None = None) -> Body:
         from api.reads import features
 
-        of = _validated(FeatureOfRun, index=index, run=run)
+        of = _validated(FeatureOfRun, index=str(index), run=run)
         return self._read(lambda session: features.feature(session, self._vocabularies, dictionary, of.index, of.run, items))
 
-    def get_feature_provenance(self, dictionary: str, index: int, run: str | None = None) -> Body:
+    def get_feature_provenance(self, dictionary: str, index: int | str, run: str | None = None) -> Body:
         from api.reads import provenance
 
-        of = _validated(FeatureOfRun, index=index, run=run)
+        of = _validated(FeatureOfRun, index=str(index), run=run)
         return self._read(lambda session: provenance.provenance(session, self._vocabularies, dictionary, of.index, of.run))
 
     def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:

@@ -126,7 +126,7 @@ def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: Expla
     own = {name: getattr(row, name) for name in FeatureSummary.model_fields if hasattr(row, name)}
     return own | {
         "index": row.feature,
-        "name": f"{dictionary.name}:{row.feature}",
+        "name": dictionary.feature_name(row.feature),
         "run": run_name(run, dictionary),
         "corpus": corpus_name(run),
         "explainer": None if best is None else best.explainer,

@@ -88,6 +88,7 @@ def explanation(
         run=run_name(run, dictionary),
         corpus=corpus_name(run),
         index=row.feature,
+        name=dictionary.feature_name(row.feature),
         best=listed is not None and listed.explanation_id == row.id,
         firing_level=None if listed is None else exact(listed.firing_level),
         scores=[score(found, None if items is None else items.get(found.id, ())) for found in scores],

@@ -25,7 +25,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.score import best
 from interp.score.items.codec import decode_items
 from interp.store.db.engine import Session
-from interp.store.db.tables import ExplanationRow, RunRow, ScoreRow
+from interp.store.db.tables import DictionaryRow, ExplanationRow, RunRow, ScoreRow
 from interp.store.listings import feature_detail, queries
 from interp.store.listings.feature_detail import FeatureDetailRow
 from interp.store.results import runs
@@ -33,9 +33,10 @@ from interp.store.results import runs
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
-def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None, items: bool) -> FeatureAnswer:
+def feature(session: Session, vocabularies: Vocabularies, dictionary: str, written: str, run: str | None, items: bool) -> FeatureAnswer:
     """Return a feature of a run (default: current); raises NotFoundError, BlobCorruptError."""
     row = queries.dictionary(session, dictionary)
+    index = queries.feature_number(row, written)
     of = runs.shown(session, row, run)
     found = feature_detail.read(session, row, of, index)
     labels = feature_detail.explanations_of(session, of, index)
@@ -55,7 +56,7 @@ def feature(session: Session, vocabularies: Vocabularies, dictionary: str, index
         quantiles=quantiles(evidence),
         promoted=[_effect(effect, vocabulary) for effect in evidence.promoted],
         suppressed=[_effect(effect, vocabulary) for effect in evidence.suppressed],
-        nearest=_nearest(found),
+        nearest=_nearest(found, row),
         explanations=[explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ranked(labels, scores, shown)],
         contexts=contexts(evidence.contexts, vocabulary),
     )
@@ -125,11 +126,15 @@ def _effect(effect: TokenEffect, vocabulary: Vocabulary) -> TokenEffectAnswer:
     return TokenEffectAnswer(token=vocabulary.text(effect.token), token_id=effect.token, logit=_short(effect.logit))
 
 
-def _nearest(entry: FeatureDetailRow) -> list[NeighbourAnswer]:
+def _nearest(entry: FeatureDetailRow, of: DictionaryRow) -> list[NeighbourAnswer]:
     answers = []
     for neighbour in entry.evidence.nearest:
         label, value = entry.labels.get(neighbour.feature, (None, None))
-        answers.append(NeighbourAnswer(index=neighbour.feature, cosine=_short(neighbour.cosine), label=label, score=value))
+        answers.append(
+            NeighbourAnswer(
+                index=neighbour.feature, name=of.feature_name(neighbour.feature), cosine=_short(neighbour.cosine), label=label, score=value
+            )
+        )
     return answers
 
 

@@ -87,7 +87,12 @@ class FeatureRecords:
         borrowed = explanations.load(self.session, family, [(feature, feature + 1) for feature in sorted(features)]) if features else {}
         values = [*(row.null_values or []), *([None] * len(features))]
         return [
-            NullProvenance(index=feature, text=borrowed[feature][1].text if feature in borrowed else None, value=value)
+            NullProvenance(
+                index=feature,
+                name=self.dictionary.feature_name(feature),
+                text=borrowed[feature][1].text if feature in borrowed else None,
+                value=value,
+            )
             for feature, value in zip(features, values, strict=False)
         ]
 
@@ -106,9 +111,10 @@ class FeatureRecords:
         return CallProvenance(**found | {"key": key, "purpose": purpose, "prompt": _json(found["prompt"]), "reply": _json(found["reply"])})
 
 
-def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, index: int, run: str | None) -> ProvenanceAnswer:
+def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, written: str, run: str | None) -> ProvenanceAnswer:
     """Return the provenance of a feature; raises NotFoundError and BlobCorruptError."""
     of = queries.dictionary(session, dictionary)
+    index = queries.feature_number(of, written)
     of_run, vocabulary = runs.shown(session, of, run), vocabularies.of(session, of.subject_id)
     found = feature_detail.read(session, of, of_run, index)
     rows = feature_detail.explanations_of(session, of_run, index)
@@ -126,7 +132,7 @@ def provenance(session: Session, vocabularies: Vocabularies, dictionary: str, in
     return ProvenanceAnswer(
         dictionary=of.name,
         index=index,
-        name=f"{of.name}:{index}",
+        name=of.feature_name(index),
         run=run_name(of_run, of),
         corpus=corpus_name(of_run),
         state=found.row.state,

@@ -13,12 +13,13 @@ from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePa
 from api.schemas.examples import EXAMPLES
 from api.schemas.features import FeatureAnswer
 from api.schemas.provenance import ProvenanceAnswer
+from interp.domain.polarity import ADDRESS
 
 router = APIRouter(prefix="/v1/dictionaries", tags=["dictionaries"])
 
 DictionaryReference = Annotated[str, Path(max_length=255, pattern=WITHOUT_NUL, description="Id or name.", examples=["pystdlib@1-res"])]
 Run = Annotated[str | None, Query(min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)]
-FeatureIndex = Annotated[int, Path(ge=0, lt=2**31, examples=[123])]
+FeatureIndex = Annotated[str, Path(pattern=ADDRESS, description="Its number, or `123-` for a negative side.", examples=["123"])]
 
 
 @router.get("", responses=answers(EXAMPLES["dictionary_page"], 422))

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from api.schemas.base import FeatureState, Page, ResponseModel
+from interp.domain.polarity import Polarity
 
 
 class DictionaryAnswer(ResponseModel):
@@ -19,7 +20,8 @@ class DictionaryAnswer(ResponseModel):
     hook_point: str = Field(description="What the dictionary reads; several hook points are joined by `+`.")
     architecture: str
     d_in: int
-    n_features: int
+    n_features: int = Field(description="Both sides counted, where the polarity is `both`.")
+    polarity: Polarity = Field(description="`both`: each neuron or direction is a feature (`123`), and so is its negative side (`123-`).")
     current_run: str | None = Field(description="The run that listings show when they name none; null before any has completed.")
     pinned: bool = Field(description="Whether an operator chose that run.")
     states: dict[str, int] | None = Field(default=None, description="Features by state: active, rare, dead. Only in the answer for one dictionary.")
@@ -37,8 +39,8 @@ class FeatureSummary(ResponseModel):
     All figures are of that explanation and one `scorer`, and null where undefined. docs/scores.md defines the best explanation.
     """
 
-    index: int
-    name: str = Field(description="`dictionary:index`")
+    index: int = Field(description="The feature's number; of a negative side the number of features plus that of its positive side.")
+    name: str = Field(description="`dictionary:index`, of a negative side `dictionary:index-`.")
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")
     state: FeatureState

@@ -91,6 +91,7 @@ class ExplanationAnswer(ResponseModel):
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")
     index: int
+    name: str = Field(description="`dictionary:index`, of a negative side `dictionary:index-`.")
     explainer: str
     settings_digest: str = Field(description="Digest of the explainer's settings, which distinguishes two explanations of one explainer.")
     best: bool = Field(description="Whether listings show this one for the feature.")

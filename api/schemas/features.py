@@ -74,6 +74,7 @@ class NeighbourAnswer(ResponseModel):
     """A similar feature, with its label and the cosine of the two decoder directions."""
 
     index: int
+    name: str = Field(description="`dictionary:index`, of a negative side `dictionary:index-`.")
     cosine: float
     label: str | None
     score: float | None

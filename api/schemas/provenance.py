@@ -43,6 +43,7 @@ class NullProvenance(ResponseModel):
     """A null's borrowed explanation: its feature, its text, its figure on the same items."""
 
     index: int
+    name: str = Field(description="`dictionary:index`, of a negative side `dictionary:index-`.")
     text: str | None
     value: float | None
 
@@ -85,7 +86,7 @@ class ProvenanceAnswer(ResponseModel):
 
     dictionary: str
     index: int
-    name: str
+    name: str = Field(description="`dictionary:index`, of a negative side `dictionary:index-`.")
     run: str = Field(description="The run's address, `dictionary/number`.")
     corpus: str = Field(description="The run's corpus, by its short name.")
     state: FeatureState

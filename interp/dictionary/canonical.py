@@ -5,7 +5,7 @@ f = act((norm(x) - pre_bias) @ W_enc + b_enc)        x̂ = denorm(f @ W_dec + b_
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from interp.dictionary.weights import UNREADABLE, Floats, StoredTensor, not_finite
 from interp.domain.errors import DictionaryError, GlossatorError
+from interp.domain.polarity import Polarity
 from interp.security import allowed_files
 from interp.security.foreign_config import brief
 
@@ -31,6 +32,8 @@ InputNorm = Literal["none", "centre", "layer_norm", "unit_scale"]
 
 # No dictionary is larger; an index of it would not fit into 32 bits.
 LARGEST = 2**31
+# Architectures whose features are projections, cut off at 0.
+LINEAR = ("neurons", "directions")
 # The arrays of the canonical form.
 ARRAYS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold", "pre_bias", "W_skip")
 
@@ -144,6 +147,7 @@ class DictionaryHeader:
     positions: Positions = EVERYWHERE
     context: int | None = None
     warnings: tuple[str, ...] = ()
+    polarity: Polarity = "positive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,32 @@ class StoredDictionary:
             converted.check(source)
             converted.check_finite(source)
         return converted
+
+
+def both_signs(reading: StoredDictionary) -> StoredDictionary:
+    """Return a linear dictionary with the negative side of feature i as feature F + i.
+
+    Raises DictionaryError for others, whose features have one side.
+    """
+    header = reading.header
+    if header.architecture not in LINEAR or "threshold" in reading.tensors:
+        raise DictionaryError(
+            f"{header.files[0]}: a {header.architecture} dictionary has no negative sides.",
+            why="Its features are 0 where they do not fire. Neurons, and directions without thresholds, have a value of either sign at each token.",
+            cure="Leave out `dictionary.polarity`.",
+        )
+
+    def convert(arrays: Mapping[str, Floats]) -> Canonical:
+        one = reading.convert(arrays)
+        return replace(
+            one,
+            W_enc=np.concatenate([one.W_enc, -one.W_enc], axis=1),
+            b_enc=np.concatenate([one.b_enc, -one.b_enc]),
+            W_dec=np.concatenate([one.W_dec, -one.W_dec]),
+        )
+
+    both = replace(header, n_features=2 * header.n_features, polarity="both")
+    return replace(reading, header=both, convert=convert, made=2 * reading.made + sum(tensor.size for tensor in reading.tensors.values()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from interp.dictionary import formats
 from interp.dictionary.canonical import ARRAYS, EVERYWHERE, Activation, Canonical, InputNorm, Positions
 from interp.dictionary.formats import dictionary_digest, dictionary_name
 from interp.dictionary.weights import check_finite
+from interp.domain.polarity import Polarity
 from interp.domain.spec import DictionarySpec
 from interp.subject import hooks
 
@@ -45,6 +46,7 @@ class Dictionary:
     input_norm: InputNorm = "none"
     positions: Positions = EVERYWHERE
     output_point: str | None = None
+    polarity: Polarity = "positive"
 
     @property
     def output_points(self) -> tuple[str, ...]:
@@ -131,6 +133,7 @@ def open_dictionary(spec: DictionarySpec, model: str | None = None) -> Dictionar
         name=dictionary_name(spec, header, model),
         hook_point=header.hook_point,
         output_point=header.output_point,
+        polarity=header.polarity,
         architecture=header.architecture,
         digest=dictionary_digest(spec),
         config=header.config,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from interp.domain.polarity import Polarity
+
 if TYPE_CHECKING:
     from interp.domain.evidence import ContextKind
 
@@ -86,6 +88,18 @@ class DictionarySpec(Frozen):
         description="In TransformerLens names; needed only when the files don't say. Several are joined by `+`, in the order of training.",
         examples=["blocks.3.mlp.hook_post", "blocks.0.hook_resid_post+blocks.1.hook_resid_post"],
     )
+    # Left out where it is the default: jobs of before keep the digest of their request.
+    polarity: Polarity = Field(
+        default="positive",
+        exclude_if=lambda polarity: polarity == "positive",
+        description="`both` gives the negative side of each neuron or direction an address of its own (`123-`), with its own evidence, label and "
+        "scores; `features` then names both sides of each.",
+    )
+
+    @property
+    def sides(self) -> int:
+        """Return how many features each neuron or direction has."""
+        return 2 if self.polarity == "both" else 1
 
 
 class CorpusSpec(Frozen):

@@ -199,16 +199,17 @@ def _check_output(header: DictionaryHeader, d_out: int, points: tuple[Point, ...
 
 
 def wanted_ranges(spec: JobSpec, n_features: int) -> list[tuple[int, int]]:
-    """Return the half-open ranges of a job's features; raises FeatureOutOfRangeError."""
-    ranges = spec.feature_ranges() or [(0, n_features)]
-    if ranges[-1][1] > n_features:
+    """Return the half-open ranges of a job's features, of both signs if asked; raises FeatureOutOfRangeError."""
+    each = n_features // spec.dictionary.sides
+    ranges = spec.feature_ranges() or [(0, each)]
+    if ranges[-1][1] > each:
         raise FeatureOutOfRangeError(
-            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {n_features}.",
+            f"Feature {ranges[-1][1] - 1} is asked for, the dictionary has {each}.",
             why="Features are counted from 0.",
-            cure=f"Ask for features up to {n_features - 1}.",
-            features=n_features,
+            cure=f"Ask for features up to {each - 1}.",
+            features=each,
         )
-    return ranges
+    return [(start + side * each, stop + side * each) for side in range(spec.dictionary.sides) for start, stop in ranges]
 
 
 @dataclass(frozen=True, slots=True)

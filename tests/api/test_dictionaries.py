@@ -100,8 +100,8 @@ def test_a_feature_has_everything(client: Client) -> None:
     assert found["promoted"] == [{"token": ".", "token_id": 2, "logit": 1.25}]
     assert found["suppressed"] == [{"token": "caf", "token_id": 5, "logit": -1.5}]
     assert found["nearest"] == [
-        {"index": 0, "cosine": 0.75, "label": "100%_self [0]", "score": None},
-        {"index": 15, "cosine": 0.5, "label": None, "score": None},
+        {"index": 0, "name": f"{NAME}:0", "cosine": 0.75, "label": "100%_self [0]", "score": None},
+        {"index": 15, "name": f"{NAME}:15", "cosine": 0.5, "label": None, "score": None},
     ]
     assert found["evidence"]["tokens"] == 1000
     [explanation] = found["explanations"]

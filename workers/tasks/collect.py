@@ -89,6 +89,7 @@ def prepare(work: Work) -> TaskResult:
             d_in=dictionary.d_in,
             n_features=dictionary.n_features,
             config=dictionary.config,
+            polarity=dictionary.polarity,
         )
         run_id = runs.save(session, digest, dictionary_id, identity, facts, len(corpus.tokens))
         warnings = [*changed, *warnings_of(facts), *of_backend(subject.config)]

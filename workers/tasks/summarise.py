@@ -15,6 +15,7 @@ from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.domain.spec import ScorerSpec
 from interp.planning.plan import Range
+from interp.planning.preflight import wanted_ranges
 from interp.planning.settings_digest import PlannedScorer, family_of, planned_scorer
 from interp.score.best import BestSoFar, Candidates, scored, unscored
 from interp.score.best import best as best_of
@@ -63,7 +64,7 @@ def _made(work: Work) -> JobSummary:
     with snapshot(work.runtime.engine) as session:
         seen = dictionary_scores.summaries(session, run_id)
         n_features, tokens = runs.size_of(session, run_id)
-        asked = work.spec.feature_ranges() or [(0, n_features)]
+        asked = wanted_ranges(work.spec, n_features)
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
         best = BestSoFar()
         explained = _explained(session, families, run_id, n_features, best)

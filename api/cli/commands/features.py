@@ -19,7 +19,7 @@ from interp.domain.errors import InputError
 from interp.files.atomic import writing
 from interp.store.listings.sorting import FeatureSort
 
-REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+)$")
+REFERENCE = re.compile(r"^(?P<dictionary>.+?)(?::|/)(?P<index>\d+-?)$")
 SVG_WIDTH = 140
 LEVEL = "firing level"
 LISTED = (
@@ -107,7 +107,7 @@ def _table(found: list[dict[str, Any]]) -> tuple[list[TableColumn], list[list[Ce
 
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     return (
-        str(item["index"]),
+        item["name"].rpartition(":")[2],
         Text(visible(item["label"] or "–")),
         figure(item["score"]),
         figure(item["shrunken_score"]),
@@ -121,7 +121,7 @@ def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def feature(
-    reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123.")],
+    reference: Annotated[str, typer.Argument(metavar="DICT:INDEX", help="pystdlib@1-res:123 or pystdlib/1-res/123; a negative side is 123-.")],
     contexts: Annotated[int, typer.Option(min=0, help="Contexts of each kind and split.")] = 8,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     split: Annotated[Splits, typer.Option(help="Whose contexts: those that explainers saw, or those that scorers used.")] = Splits.BOTH,
@@ -147,12 +147,12 @@ def feature(
     say(f"saved {svg}")
 
 
-def parse_reference(reference: str) -> tuple[str, int]:
+def parse_reference(reference: str) -> tuple[str, str]:
     """Return name and index of `pystdlib@1-res:123` or `pystdlib/1-res/123`; raises InputError."""
     match = REFERENCE.match(reference)
     if match is None:
         raise InputError(f"{reference!r} names no feature.", cure="Write pystdlib@1-res:123 or pystdlib/1-res/123.")
-    return dictionary_name(match["dictionary"]), int(match["index"])
+    return dictionary_name(match["dictionary"]), match["index"]
 
 
 def dictionary_name(reference: str) -> str:
@@ -215,4 +215,4 @@ def _print_neighbourhood(to: Console, found: dict[str, Any]) -> None:
             to.print(line)
     for item in found["nearest"]:
         label = visible(item["label"] or "–")
-        to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['index']:>6}  {figure(item['score'])}  ", "dim") + Text(label))
+        to.print(Text(f"   nearest  {figure(item['cosine'])}  {item['name'].rpartition(':')[2]:>6}  {figure(item['score'])}  ", "dim") + Text(label))

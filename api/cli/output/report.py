@@ -151,7 +151,7 @@ def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, o
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
     dictionary, run = job["dictionary"], job["run"]
     for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
-        head = Text(f"{item['index']:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
+        head = Text(f"{item['name'].rpartition(':')[2]:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
         out.print(head + Text(visible(item["label"] or "–")))
         found = client.get_feature(dictionary, item["index"], run=run)
         shown = next((context for context in found["contexts"] if context["kind"] == "top" and context["split"] == "test"), None)

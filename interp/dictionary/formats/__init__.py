@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from interp.dictionary.canonical import DictionaryHeader, StoredDictionary, as_dictionary_errors
+from interp.dictionary.canonical import DictionaryHeader, StoredDictionary, as_dictionary_errors, both_signs
 from interp.dictionary.weights import check_expansion
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
@@ -75,6 +75,7 @@ def read(spec: DictionarySpec) -> StoredDictionary:
             cure="Set `dictionary.hook_point`.",
         )
     written = reading.header.output_point
+    reading = both_signs(reading) if spec.polarity == "both" else reading
     header = replace(reading.header, hook_point=hook_point, output_point=None if written is None else hooks.canonical(written))
     return replace(reading, header=header)
 
@@ -90,6 +91,8 @@ def dictionary_digest(spec: DictionarySpec) -> str:
     digests = {path.name: file_digest(path) for path in header.files}
     # Names in hashed identities never change: `features` is n_features, `width` d_in.
     facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
+    # Left out of the hash where it is the default, as digests of before have it.
+    facts |= {} if header.polarity == "positive" else {"polarity": header.polarity}
     return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})
 
 

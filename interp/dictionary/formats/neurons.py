@@ -29,7 +29,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         )
     config = source / "config.json" if allowed_files.is_folder(source) else source
     shape = ModelShape.from_config(read_json(config, DictionaryError))
-    d_in = hooks.parse(spec.hook_point, shape).d_in(shape)
+    d_in = sum(point.d_in(shape) for point in hooks.parse_all(spec.hook_point, shape))
     header = DictionaryHeader(
         format="neurons", architecture="neurons", n_features=d_in, d_in=d_in, hook_point=spec.hook_point, files=(config,), config={"width": d_in}
     )

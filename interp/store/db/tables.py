@@ -13,6 +13,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from interp.domain.polarity import address
+
 # None is stored as SQL NULL, not as the JSON text "null".
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 # SQLite gives row ids only to INTEGER primary keys.
@@ -201,9 +203,14 @@ class DictionaryRow(Base):
     hook_point: Mapped[str] = mapped_column(Text)  # several are joined by +
     architecture: Mapped[str] = mapped_column(String(64))
     d_in: Mapped[int] = mapped_column(Integer)
-    n_features: Mapped[int] = mapped_column(Integer)
+    n_features: Mapped[int] = mapped_column(Integer)  # of both signs: negative sides are the second half
+    polarity: Mapped[str] = mapped_column(String(8), server_default="positive")
     config: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+
+    def feature_name(self, index: int) -> str:
+        """Return a feature's name, `pystdlib@1-res:123` or (negative side) `pystdlib@1-res:123-`."""
+        return f"{self.name}:{address(index, self.n_features, self.polarity)}"
 
 
 class RunRow(Base):

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.errors import NotFoundError
 from interp.domain.lifecycle import JobStatus
+from interp.domain.polarity import number
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, JobRow, ScoreRow
 from interp.store.listings import keyset
 from interp.store.listings.keyset import Conditions, KeysetListing, ListingPage, Text
@@ -241,6 +242,18 @@ def dictionary(session: Session, reference: str) -> DictionaryRow:
         known = list(session.scalars(select(DictionaryRow.name).order_by(DictionaryRow.id).limit(10)))
         cure = f"Known: {', '.join(known)}." if known else "There is none yet: submit a job first."
         raise NotFoundError(f"No dictionary {reference!r}.", cure=cure, known=known)
+    return found
+
+
+def feature_number(dictionary: DictionaryRow, written: str) -> int:
+    """Return a feature's number by `interp.domain.polarity.ADDRESS`; raises NotFoundError."""
+    found = number(written, dictionary.n_features, dictionary.polarity)
+    if found is None:
+        raise NotFoundError(
+            f"No feature {dictionary.name}:{written}.",
+            why="The dictionary was collected with the positive side of each feature alone.",
+            cure="Submit a job with `dictionary.polarity: both`: it gives a dictionary of its own.",
+        )
     return found
 
 

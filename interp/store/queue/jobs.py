@@ -107,7 +107,7 @@ def _facts(spec: JobSpec, preflight: "Preflight | None") -> dict[str, Any]:
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.n_features
     return {
-        "features_total": features if ranges is None else count(ranges),
+        "features_total": features if ranges is None else count(ranges) * spec.dictionary.sides,
         "warnings": merged((), () if preflight is None else preflight.warnings),
         "corpus": None if preflight is None else preflight.corpus,
     }

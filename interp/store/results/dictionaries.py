@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.domain.polarity import Polarity
 from interp.domain.vocabulary import Vocabulary
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
@@ -28,6 +29,7 @@ def save_dictionary(
     d_in: int,
     n_features: int,
     config: dict[str, Any],
+    polarity: Polarity = "positive",
 ) -> int:
     """Return the id of this dictionary of this subject; write it when new.
 
@@ -44,6 +46,7 @@ def save_dictionary(
         "d_in": d_in,
         "n_features": n_features,
         "config": config,
+        "polarity": polarity,
         "created_at": now(session),
     }
     for candidate in (name, f"{name}-{digest[:8]}", f"{name}-{digest[:8]}-{subject_id[:8]}"):
