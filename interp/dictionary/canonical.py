@@ -175,7 +175,7 @@ class StoredDictionary:
 
 
 def both_signs(reading: StoredDictionary) -> StoredDictionary:
-    """Return a linear dictionary with the negative side of feature i as feature F + i.
+    """Return a linear dictionary with feature i's negative side as feature F + i.
 
     Raises DictionaryError for others, whose features have one side.
     """

@@ -9,7 +9,7 @@ ADDRESS = r"^[0-9]{1,10}-?$"
 
 
 def address(index: int, n_features: int, polarity: str) -> str:
-    """Return how a feature is written; with both signs numbers from F on are negative sides."""
+    """Return how a feature is written; `n_features` counts both sides."""
     each = n_features // 2
     return f"{index - each}-" if polarity == "both" and index >= each else str(index)
 
