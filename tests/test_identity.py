@@ -23,6 +23,7 @@ __all__ = ["job"]
     [
         ("subject", {"dtype": "bfloat16"}),
         ("subject", {"backend": "bridge"}),
+        ("subject", {"load_in": "8bit"}),
         ("dictionary", {"hook_point": "blocks.0.hook_resid_post"}),
         ("corpus", {"max_tokens": 1000}),
         ("corpus", {"test_share": 0.3}),

@@ -29,7 +29,7 @@ Glob = Annotated[str, Field(max_length=256)]
 LONGEST_PATH = 4096
 # Limits of registries and databases on names, and of git on revisions.
 LONGEST_NAME, LONGEST_WORD = 64, 255
-DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
+DEVICE = r"^(auto|spread|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$"
 # More than any corpus or budget has; sums stay within the databases' integers.
 MOST_TOKENS = 10**15
 # Amounts are stored in millionths of a millionth of a dollar, in 64 bits.
@@ -52,7 +52,15 @@ class SubjectSpec(Frozen):
     )
     revision: str | None = Field(default=None, max_length=LONGEST_WORD, description="Commit or tag, for a model of the Hub.")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = Field(default="auto", pattern=DEVICE, description="`auto` takes the first GPU, else the CPU.", examples=["auto", "cpu", "cuda:0"])
+    device: str = Field(
+        default="auto",
+        pattern=DEVICE,
+        description="`auto` takes the first GPU, else the CPU. `spread` places a large model on all GPUs, then in memory, then on disk (accelerate).",
+        examples=["auto", "cpu", "cuda:0"],
+    )
+    load_in: Literal["8bit", "4bit"] | None = Field(
+        default=None, description="Quantises the weights as they are loaded (bitsandbytes); it changes the numbers, and so the evidence."
+    )
     weights: Literal["trained", "random"] = Field(
         default="trained", description="`random` re-initialises the model: what the same dictionary makes of a subject that has learned nothing."
     )
@@ -61,6 +69,12 @@ class SubjectSpec(Frozen):
         description="`bridge` is TransformerLens' TransformerBridge; `huggingface` a plain forward hook (sdpa attention). `auto` takes `huggingface` "
         "for architectures of which every hook point is known to agree, else `bridge`.",
     )
+
+    def model_post_init(self, _: Any) -> None:
+        if self.backend == "bridge" and (self.load_in or self.device == "spread"):
+            raise ValueError("the backend `bridge` neither quantises nor spreads a model; use `auto`")
+        if self.weights == "random" and (self.load_in or self.device == "spread"):
+            raise ValueError("random weights are drawn on one device, unquantised")
 
 
 class DictionarySpec(Frozen):

@@ -21,13 +21,14 @@ HOOKS = 2
 
 def models_identity(spec: JobSpec) -> dict[str, Any]:
     """Return the models' part of an evidence's identity: subject and dictionary, at a hook point."""
-    config = read_config(spec.subject)
+    config, dictionary = read_config(spec.subject), header_of(spec.dictionary)
     # Backends differ in the last bits: `auto` has the identity of the backend that it takes.
-    backend = backend_for(spec.subject.backend, config)
+    backend = backend_for(spec.subject, config, dictionary.hook_point)
+    subject = {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": backend, "hooks": HOOKS}
     return {
-        "subject": {"digest": subject_digest(spec.subject), "dtype": spec.subject.dtype, "backend": backend, "hooks": HOOKS},
+        "subject": subject | ({"load_in": spec.subject.load_in} if spec.subject.load_in else {}),
         "dictionary": dictionary_digest(spec.dictionary),
-        "hook_point": hooks.JOIN.join(point.name for point in hooks.parse_all(header_of(spec.dictionary).hook_point, ModelShape.from_config(config))),
+        "hook_point": hooks.JOIN.join(point.name for point in hooks.parse_all(dictionary.hook_point, ModelShape.from_config(config))),
     }
 
 

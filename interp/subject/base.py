@@ -70,7 +70,7 @@ def open_subject(spec: SubjectSpec, hook_point: str) -> Subject:
     """
     if spec.backend != "auto" and spec.backend not in BACKENDS:
         raise SubjectError(f"{spec.backend!r} is no backend.", cure=f"Known: auto, {', '.join(sorted(BACKENDS))}.")
-    backend = backend_for(spec.backend, read_config(spec), hook_point)
+    backend = backend_for(spec, read_config(spec), hook_point)
     spec = spec.model_copy(update={"backend": backend})
     try:
         return _opener(backend)(spec, hook_point)

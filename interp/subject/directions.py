@@ -13,13 +13,25 @@ def weight(layer: Layer) -> Tensor:
     """Return the weight as the layer's class stores it."""
     inner: Layer = getattr(layer, "original_component", layer)
     stored: Tensor = inner.weight.detach()
+    if stored.is_meta:
+        # accelerate has it on disk or in memory, and lends it to a forward pass alone.
+        stored = inner._hf_hook.weights_map["weight"]
     return stored
 
 
 def matrix(layer: Layer) -> Tensor:
     """Return float32 `[in, out]` of a linear layer, whatever order its class stores."""
+    if not weight(layer).is_floating_point():
+        return _applied(layer)
     kind = type(getattr(layer, "original_component", layer)).__name__
     return weight(layer).float() if kind == "Conv1D" else weight(layer).float().T
+
+
+@torch.inference_mode()
+def _applied(layer: Layer) -> Tensor:
+    """Return the matrix of a quantised layer, by its values at the unit vectors."""
+    unit = torch.eye(layer.in_features, device=weight(layer).device)
+    return (layer(unit).float() - layer(torch.zeros_like(unit[:1])).float()).contiguous()
 
 
 def unembedding(norm: Layer, head: Layer) -> Tensor:

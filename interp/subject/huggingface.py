@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from interp.domain.errors import SubjectError
@@ -67,19 +67,40 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     check_weights_exist(spec)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False, **placement(spec, plan.device)
+        )
+    except ImportError as cause:
+        raise SubjectError(
+            f"{spec.model} cannot be opened with device {spec.device!r} and load_in {spec.load_in!r}.",
+            why=str(cause).splitlines()[0],
+            cure="pip install 'glossator[large]' (accelerate and bitsandbytes), or leave out both settings.",
+        ) from cause
     except (ValueError, OSError, RuntimeError, KeyError) as cause:
         raise SubjectError(
             f"{spec.model} cannot be opened by transformers.",
             why=str(cause).splitlines()[0] if str(cause) else type(cause).__name__,
             cure="Check that it is a causal language model, saved whole.",
         ) from cause
-    model.to(plan.device).eval()
+    if not placement(spec, plan.device):
+        model.to(plan.device)
+    model.eval()
     check_finite(model, spec)
     if spec.weights == "random":
         randomise(model)
     taps = {point: tap_of(model, point, plan.shape, plan.device) for point in plan.points}
     return HuggingFaceSubject(plan, model, measured(model, taps, plan.shape, plan.device))
+
+
+def placement(spec: SubjectSpec, device: torch.device) -> dict[str, Any]:
+    """Return transformers' settings of a model that is spread over devices or quantised."""
+    if spec.weights == "random":  # drawn on one device, unquantised
+        return {}
+    found: dict[str, Any] = {"device_map": "auto"} if spec.device == "spread" else {}
+    if spec.load_in:
+        bits = {"load_in_8bit": True} if spec.load_in == "8bit" else {"load_in_4bit": True, "bnb_4bit_compute_dtype": DTYPES[spec.dtype]}
+        found = {"device_map": {"": device}} | found | {"quantization_config": BitsAndBytesConfig(**bits)}  # type: ignore[no-untyped-call]
+    return found
 
 
 @torch.no_grad()

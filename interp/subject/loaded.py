@@ -83,7 +83,7 @@ class OpenedSubject:
         self.d_in = sum(point.d_in(plan.shape) for point in plan.points)
         self.context = plan.shape.context
         self.device = plan.device
-        self.nbytes = weights_bytes(model)
+        self.nbytes = weights_bytes(model, plan.device)
         self.bos = plan.encoder.bos
         self.vocabulary: Vocabulary = plan.encoder.vocabulary
         self.config: dict[str, Any] = {
@@ -109,22 +109,27 @@ class OpenedSubject:
     @torch.inference_mode()
     def activations(self, tokens: Tensor) -> Tensor:
         found = self.capture(tokens)
-        parts = [found[point.name].flatten(2)[..., point.columns(self._plan.shape)] for point in self._plan.points]
+        parts = [found[point.name].flatten(2)[..., point.columns(self._plan.shape)].to(self.device) for point in self._plan.points]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         return self._encoder.encode_texts(texts)
 
 
-def weights_bytes(model: nn.Module) -> int:
-    """Return the bytes of a model's weights; shared ones count once."""
-    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers())}
+def weights_bytes(model: nn.Module, device: torch.device) -> int:
+    """Return the bytes of a model's weights on a device; shared ones count once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in (*model.parameters(), *model.buffers()) if _same(tensor.device, device)}
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
+def _same(one: torch.device, other: torch.device) -> bool:
+    """Return whether two devices are one; `cuda` is `cuda:0`."""
+    return (one.type, one.index or 0) == (other.type, other.index or 0)
+
+
 def pick_device(asked: str) -> torch.device:
-    """Return the device (`auto`: the first GPU, else the CPU); raises SubjectError if missing."""
-    if asked == "auto":
+    """Return the device (`auto`, `spread`: the first GPU, else the CPU); raises SubjectError if missing."""
+    if asked in ("auto", "spread"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
@@ -146,7 +151,8 @@ def check_weights_exist(spec: SubjectSpec) -> None:
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:
     """Raise WeightsNotFiniteError for NaN or infinity in the weights."""
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+        # Weights on disk are read layer by layer.
+        if parameter.is_floating_point() and not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
             raise WeightsNotFiniteError(
                 f"{spec.model}: {name} holds NaN or infinity.",
                 why="The training diverged, the file is damaged, or float16 overflowed.",

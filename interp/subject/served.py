@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from interp.domain.errors import HookPointUnknownError, SubjectError
+from interp.domain.spec import SubjectSpec
 from interp.security.foreign_config import Foreign, typed
 from interp.subject import hooks
 from interp.subject.hooks import HookPoint, ModulePoint, Point
@@ -50,12 +51,12 @@ def lacking(config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(LACKS.get(kind, set()) | (PARALLEL if parallel else set()))
 
 
-def backend_for(backend: str, config: Mapping[str, Any], hook_point: str = "") -> str:
+def backend_for(spec: SubjectSpec, config: Mapping[str, Any], hook_point: str = "") -> str:
     """Return the backend that opens a subject; `auto` is the fastest that serves it."""
-    if backend != "auto":
-        return backend
-    paths = any(hooks.module_of(name) for name in hooks.points_of(hook_point))
-    return "huggingface" if paths or _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
+    if spec.backend != "auto":
+        return spec.backend
+    only = spec.load_in or spec.device == "spread" or any(hooks.module_of(name) for name in hooks.points_of(hook_point))
+    return "huggingface" if only or _kind(config) in AGREE | BRIDGE_DIFFERS else "bridge"
 
 
 def check_served(point: Point, config: Mapping[str, Any], backend: str, tensors: Collection[str] = ()) -> None:

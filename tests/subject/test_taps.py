@@ -45,7 +45,7 @@ def test_the_backends_agree_at_every_site(family: str, tmp_path: Path) -> None:
     plain = record(model, taps_of(model, LAYER, shape, torch.device("cpu")), tokens)
     assert set(plain) == set(hooks.SITES) - served.lacking(config)
     assert {site: tensor.shape[-1] for site, tensor in plain.items()} == {site: hooks.SITES[site](shape) for site in plain}
-    assert served.backend_for("auto", config) == "huggingface"
+    assert served.backend_for(SubjectSpec(model="x"), config) == "huggingface"
     if config["model_type"] in served.BRIDGE_DIFFERS:
         return
     lens = bridged(folder, tokens)
@@ -68,7 +68,7 @@ def test_a_site_that_the_architecture_lacks_is_refused_by_its_config(config: dic
         served.check_served(hooks.parse(f"blocks.1.{site}", shape), config, "auto")
     assert f"blocks.1.{near}" in refused.value.cure
     assert site not in served.lacking({"model_type": "of nobody"})
-    assert served.backend_for("auto", {"model_type": "of nobody"}) == "bridge"
+    assert served.backend_for(SubjectSpec(model="x"), {"model_type": "of nobody"}) == "bridge"
 
 
 def test_a_serial_block_of_neox_has_a_middle() -> None:
