@@ -15,7 +15,8 @@ def weight(layer: Layer) -> Tensor:
     stored: Tensor = inner.weight.detach()
     if stored.is_meta:
         # accelerate has it on disk or in memory, and lends it to a forward pass alone.
-        stored = inner._hf_hook.weights_map["weight"]
+        lent: Tensor = inner._hf_hook.weights_map["weight"]
+        return lent
     return stored
 
 
@@ -31,7 +32,8 @@ def matrix(layer: Layer) -> Tensor:
 def _applied(layer: Layer) -> Tensor:
     """Return the matrix of a quantised layer, by its values at the unit vectors."""
     unit = torch.eye(layer.in_features, device=weight(layer).device)
-    return (layer(unit).float() - layer(torch.zeros_like(unit[:1])).float()).contiguous()
+    applied: Tensor = layer(unit).float() - layer(torch.zeros_like(unit[:1])).float()
+    return applied
 
 
 def unembedding(norm: Layer, head: Layer) -> Tensor:
