@@ -151,6 +151,19 @@ def test_before_version_6_topk_stands_in_the_activation_function(tmp_path: Path)
     assert_same(dictionary.encode(x), kept((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"], 4))
 
 
+@pytest.mark.parametrize("norm", [True, "expected_average_only_in"])
+def test_before_version_6_an_average_norm_needs_its_factor(tmp_path: Path, norm: Any) -> None:
+    t, x = standard_tensors(), inputs()
+    config = old_config(model_name="gemma-2b", normalize_activations=norm)
+    with pytest.raises(DictionaryError, match="The factor that belongs to it is not in the files"):
+        files.opened(files.written(tmp_path / "without", "cfg.json", config, "sae_weights.safetensors", t))
+    dictionary = files.opened(files.written(tmp_path / "with", "cfg.json", config | {"norm_scaling_factor": 0.25}, "sae_weights.safetensors", t))
+    # SAELens folds the factor into W_enc, W_dec and b_dec, and subtracts b_dec as it is then.
+    f = torch.relu((x * 0.25 - t["b_dec"]) @ t["W_enc"] + t["b_enc"])
+    assert_same(dictionary.encode(x), f)
+    assert_same(dictionary.decode(f), (f @ t["W_dec"] + t["b_dec"]) / 0.25)
+
+
 def test_float16_on_disk_is_float32_in_memory(tmp_path: Path) -> None:
     t = {name: tensor.half() for name, tensor in standard_tensors().items()}
     dictionary = files.opened(saelens(tmp_path / "sae", "standard", t))

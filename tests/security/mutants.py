@@ -119,6 +119,48 @@ def _directions(folder: Path) -> Path:
     return folder / "directions.npy"
 
 
+def _bussmann(folder: Path) -> Path:
+    config = {"sae_type": "batchtopk", "top_k": 4, "input_unit_norm": True, "hook_point": HOOK_POINT, "model_name": "tiny", "seq_len": 64}
+    _save(folder, "config.json", config, "sae.pt", b"")
+    _pt(folder, "sae.pt", **standard())
+    return folder
+
+
+def _llama_scope(folder: Path) -> Path:
+    norms = {"norm_activation": "dataset-wise", "dataset_average_activation_norm": {"in": 4.0, "out": 2}, "sparsity_include_decoder_norm": True}
+    config = {"hook_point_in": HOOK_POINT, "hook_point_out": HOOK_POINT, "act_fn": "jumprelu", "jump_relu_threshold": 0.5, "top_k": 5, **norms}
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "hyperparams.json").write_text(json.dumps(config), encoding="utf-8")
+    weights = {"encoder__weight": draw(FEATURES, WIDTH), "encoder__bias": draw(FEATURES), "decoder__weight": draw(WIDTH, FEATURES)}
+    (folder / "checkpoints" / "final.safetensors").write_bytes(made.tensors(**weights, decoder__bias=draw(WIDTH)))
+    return folder
+
+
+def _circuit_tracer(folder: Path) -> Path:
+    weights = standard() | {"W_enc": draw(FEATURES, WIDTH), "activation_function__threshold": abs(draw(FEATURES)), "W_skip": draw(WIDTH, WIDTH)}
+    settings = "model_name: tiny\nfeature_input_hook: hook_resid_post\nfeature_output_hook: hook_mlp_out\n"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(settings, encoding="utf-8")
+    (folder / "layer_1.safetensors").write_bytes(made.tensors(**weights))
+    return folder
+
+
+def _goodfire(folder: Path) -> Path:
+    weights = {
+        "encoder_linear__weight": draw(FEATURES, WIDTH),
+        "encoder_linear__bias": draw(FEATURES),
+        "decoder_linear__weight": draw(WIDTH, FEATURES),
+    }
+    return _pt(folder, "tiny-SAE-l1.pth", **weights, decoder_linear__bias=draw(WIDTH))
+
+
+def _gated_in_papers_names(folder: Path) -> Path:
+    biases = {"b_gate": draw(FEATURES), "b_mag": draw(FEATURES), "r_mag": draw(FEATURES), "b_dec": draw(WIDTH)}
+    folder.mkdir(parents=True)
+    (folder / "gated.safetensors").write_bytes(made.tensors(W_gate=draw(WIDTH, FEATURES), W_dec=draw(FEATURES, WIDTH), **biases))
+    return folder / "gated.safetensors"
+
+
 DICTIONARIES: dict[str, Callable[[Path], Path]] = {
     "SAELens": lambda folder: _saelens(folder, "topk", {}, k=4),
     "SAELens, gated": _gated,
@@ -131,6 +173,11 @@ DICTIONARIES: dict[str, Callable[[Path], Path]] = {
     "Gemma Scope, npz": _gemma_npz,
     "Gemma Scope, safetensors": _gemma_safetensors,
     "directions": _directions,
+    "Bussmann": _bussmann,
+    "Llama Scope": _llama_scope,
+    "circuit-tracer": _circuit_tracer,
+    "Goodfire": _goodfire,
+    "gated": _gated_in_papers_names,
 }
 TOKENIZERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "byte-level": (tokenizers_of.byte_level, {"bos_token": "<|bos|>"}),
@@ -175,7 +222,7 @@ def _case(subject: Path, source: Path, corpus: Path, changed: Path, **spec: Any)
         corpus=CorpusSpec(path=str(corpus)),
         collection={"row_tokens": 64},  # type: ignore[arg-type]
     )
-    return Case(job, {path: path.read_bytes() for path in sorted(changed.iterdir()) if path.is_file()})
+    return Case(job, {path: path.read_bytes() for path in sorted(changed.rglob("*")) if path.is_file()})
 
 
 # What a field may be replaced by: other types, edges of integers, what is no number, texts that are none, trees.
