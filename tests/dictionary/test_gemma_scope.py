@@ -95,3 +95,20 @@ def test_folders_of_the_second_edition(tmp_path: Path, folder: str, site: str) -
 )
 def test_the_second_edition_says_it_in_a_config(tmp_path: Path, module: str, site: str) -> None:
     assert hook_point(second_edition(tmp_path / "any" / "folder", {"hf_hook_point_in": module})) == f"blocks.9.{site}"
+
+
+@pytest.mark.parametrize(
+    ("repository", "model"),
+    [
+        ("gemma-scope-2b-pt-res", "gemma-2-2b"),
+        ("gemma-scope-9b-it-res", "gemma-2-9b-it"),
+        ("models--google--gemma-scope-27b-pt-res", "gemma-2-27b"),
+        ("gemma-scope-2-270m-it", "gemma-3-270m-it"),
+        ("gemma-scope-2-1b-pt", "gemma-3-1b-pt"),
+        ("mine-res", None),
+    ],
+)
+def test_the_repository_names_the_subject(tmp_path: Path, repository: str, model: str | None) -> None:
+    folder = first_edition(tmp_path / repository / "layer_20" / "width_16k" / "average_l0_71")
+    header = formats.header_of(DictionarySpec(source=str(folder), hook_point="blocks.20.hook_resid_post"))
+    assert header.model == model

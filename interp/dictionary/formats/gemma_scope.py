@@ -61,6 +61,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         # Transcoders write what the MLP adds to the stream: the output of post_feedforward_layernorm.
         output_point=re.sub(r"\.(?:ln2\.hook_normalized|mlp\.hook_in)$", ".hook_mlp_out", hook_point),
         files=(weights,),
+        model=_model(weights.absolute().parts[:-1]),
         config={"path": "/".join(weights.parts[-4:])},
     )
     return StoredDictionary(header, tensors, _convert)
@@ -95,6 +96,21 @@ def _hook_point(weights: Path) -> str:
     return _configured(weights.parent / "config.json") or _from_folders(weights.absolute().parts[:-1])
 
 
+def _model(parts: tuple[str, ...]) -> str | None:
+    """Return the subject of the repository: gemma-2-2b of gemma-scope-2b-pt-res, gemma-3-1b-pt of gemma-scope-2-1b-pt."""
+    # The repository is at most four folders above that of the layer: models--google--NAME/snapshots/COMMIT/resid_post.
+    place = _layer_place(parts) or 0
+    near = reversed(parts[max(place - 4, 0) : place])
+    named = (re.fullmatch(r"(?:models--google--)?gemma-scope-(2-)?(\d{1,3}[bm])-(pt|it)(?:-.+)?", part) for part in near)
+    match = next(filter(None, named), None)
+    if match is None:
+        return None
+    second, size, kind = match.groups()
+    if second:
+        return f"gemma-3-{size}-{kind}"
+    return f"gemma-2-{size}" + ("-it" if kind == "it" else "")
+
+
 def _configured(config: Path) -> str:
     if not allowed_files.is_file(config):
         return ""
@@ -105,9 +121,14 @@ def _configured(config: Path) -> str:
     return f"blocks.{match[1]}.{site}" if match and site else ""
 
 
+def _layer_place(parts: tuple[str, ...]) -> int | None:
+    """Return the place of the nearest layer's folder, as `layer_20`."""
+    return next((place for place in reversed(range(1, len(parts))) if re.match(r"layer_\d+(?:_|$)", parts[place])), None)
+
+
 def _from_folders(parts: tuple[str, ...]) -> str:
     """Return the hook point of the nearest layer's folder and its parent's site."""
-    place = next((place for place in reversed(range(1, len(parts))) if re.match(r"layer_\d+(?:_|$)", parts[place])), None)
+    place = _layer_place(parts)
     if place is None:
         return ""
     layer = parts[place].split("_")[1]

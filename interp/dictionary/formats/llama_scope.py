@@ -72,6 +72,7 @@ def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
         hook_point=spec.hook_point or config.hook_point_in,
         output_point=config.hook_point_out if is_transcoder else None,
         files=(weights, source / CONFIG),
+        model="Llama-3.1-8B" if source.absolute().name.startswith("Llama3_1-8B-Base-") else None,
         config=raw,
     )
     return StoredDictionary(header, tensors, lambda arrays: _convert(arrays, config, activation, k, factors))
