@@ -1,0 +1,108 @@
+"""Messages of a chat as text and ids, by the tokenizer's chat template.
+
+The template is a program of whoever made the model: it runs in the sandbox of transformers, and its output is bounded. It loads torch, so only gpu
+workers render messages.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.domain.cleaning import one_line
+from interp.domain.errors import FileMissingError, TokenizerMismatchError
+from interp.domain.spec import SubjectSpec
+from interp.observability.import_time import without_collecting
+from interp.security.foreign_config import Foreign, typed
+from interp.subject.location import read_subject_bytes, read_subject_json
+from interp.subject.text.special import ROLES, TokenizerSettings
+from interp.subject.text.tokenizer import bos_of
+from interp.subject.text.tokenizer_file import guarded, open_backend
+
+FILE = "chat_template.jinja"
+# Longer templates, and conversations rendered by one, are of no model. Known templates have less than 20,000 characters.
+TEMPLATE, RENDERED = 200_000, 50_000_000
+
+Message = Mapping[str, str]
+
+
+class NamedTemplate(Foreign):
+    """One of several templates."""
+
+    name: str
+    template: str
+
+
+class Templates(Foreign):
+    """The template in tokenizer_config.json."""
+
+    chat_template: str | list[NamedTemplate] | None = None
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat template with its tokenizer; `tokens` has the special tokens by name (`bos_token`)."""
+
+    template: str
+    tokens: Mapping[str, str]
+    bos: int | None
+    backend: Any
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text of messages with `role` and `content`; raises TokenizerMismatchError."""
+        with without_collecting():
+            from transformers.utils.chat_template_utils import render_jinja_template
+        given: dict[str, Any] = {"conversations": [[dict(message) for message in messages]], "chat_template": self.template, **self.tokens}
+        try:
+            rendered: Any = render_jinja_template(**given)
+            text = str(rendered[0][0])
+        except Exception as cause:  # a template raises whatever its author's program raises
+            raise TokenizerMismatchError(
+                "The subject's chat template cannot render the messages.",
+                why=one_line(str(cause) or type(cause).__name__, 300),
+                cure="Compare roles and their order with the model's card, or give the corpus as text.",
+            ) from cause
+        if len(text) > RENDERED:
+            raise TokenizerMismatchError("The subject's chat template writes too much.", cure="Give the corpus as text.")
+        return text
+
+    def encode(self, messages: Sequence[Message]) -> NDArray[np.uint32]:
+        """Return ids uint32 of messages, special tokens included, without a BOS at the start.
+
+        Rows get their BOS later. Special tokens in what the messages say are recognised too, as transformers does by default.
+        """
+        with guarded("The subject's tokenizer cannot encode the messages."):
+            ids = self.backend.encode(self.render(messages), add_special_tokens=False).ids
+        return np.array(ids[1:] if ids and ids[0] == self.bos else ids, dtype=np.uint32)
+
+
+def open_chat(spec: SubjectSpec) -> Chat:
+    """Open the chat template in the subject's files; raises FileMissingError and TokenizerMismatchError."""
+    settings: dict[str, Any] = {}
+    with suppress(FileMissingError):
+        settings = read_subject_json(spec, "tokenizer_config.json", TokenizerMismatchError)
+    template = _template(spec, settings)
+    if not template or len(template) > TEMPLATE:
+        raise TokenizerMismatchError(
+            f"{spec.model} has {'too long a' if template else 'no'} chat template.",
+            why=f"Neither {FILE} nor tokenizer_config.json holds one." if not template else "",
+            cure="Give the corpus as text, or use a chat model's own tokenizer.",
+        )
+    backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
+    backend.encode_special_tokens = False
+    texts = TokenizerSettings.of(settings)
+    tokens = {f"{role}_token": text for role in ROLES if (text := texts.text(role)) is not None}
+    return Chat(template, tokens, bos_of(spec, library=True), backend)
+
+
+def _template(spec: SubjectSpec, settings: Mapping[str, Any]) -> str | None:
+    """Return the template of its own file, else the default one of the settings."""
+    with suppress(FileMissingError):
+        return read_subject_bytes(spec, FILE).decode("utf-8", errors="replace")
+    found = typed(Templates, settings, "tokenizer_config.json", TokenizerMismatchError, "Save the tokenizer again.").chat_template
+    if isinstance(found, list):
+        return next((named.template for named in found if named.name == "default"), None)
+    return found
