@@ -29,6 +29,7 @@ from interp.domain.errors import (
 from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning import preflight
 from interp.planning.fingerprint import evidence_id
+from interp.subject import served
 from tests.subject import tokenizers_of
 
 WIDTH, FEATURES = 16, 20
@@ -92,6 +93,19 @@ def test_unknown_hook_point(job: JobSpec) -> None:
     error = refused(changed(job, "dictionary", hook_point="blocks.1.hook_resid_pots"), HookPointUnknownError, "hook_resid_pots")
     assert "blocks.1.hook_resid_post" in error.details["near"]
     refused(changed(job, "dictionary", hook_point="blocks.2.hook_resid_post"), HookPointUnknownError, r"2 blocks, blocks\.0 to blocks\.1")
+
+
+def test_a_site_that_the_architecture_lacks(job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(served.LACKS, "llama", {"hook_resid_mid"})
+    refused(changed(job, "dictionary", hook_point="blocks.1.hook_resid_mid"), HookPointUnknownError, "no such tensor")
+
+
+def test_module_paths(job: JobSpec) -> None:
+    """Submission knows whether the module is there, not how wide its tensors are."""
+    assert preflight.check(changed(job, "dictionary", hook_point="model.norm:in")).hook_point == "model.norm:in"
+    refused(changed(job, "dictionary", hook_point="model.layers.7.mlp.down_proj:in"), HookPointUnknownError, "no module of this subject")
+    on_bridge = changed(changed(job, "dictionary", hook_point="model.norm:in"), "subject", backend="bridge")
+    refused(on_bridge, HookPointUnknownError, "`bridge` reads no module path")
 
 
 def test_width_of_another_model(job: JobSpec) -> None:

@@ -84,6 +84,18 @@ def test_no_special_token_comes_from_the_text(byte_level: TextEncoder) -> None:
     assert joined(byte_level, "a <|bos|> b") == "a <|bos|> b"
 
 
+def test_several_special_tokens_beyond_the_embedding_are_text(tmp_path: Path) -> None:
+    """A chat tokenizer on a base model: tokens were added after training, and have no rows."""
+    tokenizer = tokenizers_of.byte_level()
+    size = tokenizer.get_vocab_size()
+    tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
+    encoder = encoder_of(saved(tokenizer, tmp_path, {"bos_token": "<|bos|>"}, vocab_size=size))
+    text = "<|start|>a<|end|><|bos|><|end|>"
+    assert joined(encoder, text) == text
+    assert encoder.vocabulary.special == {0}
+    assert max(encoder.encode_texts([text])[0]) < size == len(encoder.vocabulary)
+
+
 def test_ids_beyond_the_tokenizer_are_empty(tmp_path: Path) -> None:
     tokenizer = tokenizers_of.byte_level()
     size = tokenizer.get_vocab_size()
