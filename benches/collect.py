@@ -32,7 +32,7 @@ from torch import Tensor
 from benches.memory import peak_rss_mb, reset_peak
 from interp.collect.finish import finish
 from interp.collect.memory import Extent, collection_bytes
-from interp.collect.run import Collection
+from interp.collect.run import SharedPass, Wanted, collect, collect_all
 from interp.collect.stream import RowBatch
 from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.module import Dictionary, open_dictionary
@@ -56,8 +56,8 @@ class Setting:
     corpus: TokenizedCorpus
     spec: CollectionSpec
 
-    def collection(self) -> Collection:
-        return Collection(self.subject, self.dictionary, self.corpus, self.spec, 0, np.arange(self.dictionary.n_features))
+    def collection(self) -> SharedPass:
+        return SharedPass(self.subject, [Wanted(self.dictionary, np.arange(self.dictionary.n_features))], self.corpus, self.spec, 0)
 
 
 @dataclass
@@ -74,11 +74,45 @@ def main() -> None:
     options = _options()
     torch.manual_seed(0)
     setting = _setting(options)
-    if options.memory:
+    if options.dictionaries > 1:
+        _show(_several(setting, options), options.json)
+    elif options.memory:
         for line in _memory(setting):
             _show(line, options.json)
     else:
         _show(_speed(setting, options.repeats), options.json)
+
+
+def _several(setting: Setting, options: argparse.Namespace) -> dict[str, Any]:
+    """Several dictionaries in one pass, and one after another as separate jobs collect them, in turn."""
+    points = setting.subject.hook_point.split("+")
+    names = [points[number % len(points)] for number in range(options.dictionaries)]
+    made = [_dictionary(setting.subject.at(name), setting.corpus, setting.spec, options, seed) for seed, name in enumerate(names)]
+    wanted = [Wanted(dictionary, np.arange(dictionary.n_features)) for dictionary in made]
+    documents = (0, len(setting.corpus))
+
+    def apart() -> None:
+        for name, one in zip(names, wanted, strict=True):
+            subject, corpus, spec = setting.subject.at(name), setting.corpus, setting.spec
+            collect(subject, one.dictionary, corpus, documents, spec, 0, one.features, lambda _: None, one.levels)
+
+    def together() -> None:
+        collect_all(setting.subject, wanted, setting.corpus, documents, setting.spec, 0, lambda _: None)
+
+    ways: dict[str, list[float]] = {"apart": [], "together": []}
+    for repeat in range(options.repeats):
+        for name, way in (("apart", apart), ("together", together))[:: 1 if repeat % 2 else -1]:
+            ways[name].append(_seconds(setting, way))
+    ratios = [one / other for one, other in zip(ways["together"], ways["apart"], strict=True)]
+    return _sizes(setting) | {
+        "dictionaries": options.dictionaries,
+        "hook_points": len(points),
+        "tokens": int(setting.corpus.offsets[-1]),
+        "ratio_to_separate_jobs": round(statistics.median(ratios), 3),
+        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "seconds_apart": round(statistics.median(ways["apart"]), 2),
+        "seconds_together": round(statistics.median(ways["together"]), 2),
+    }
 
 
 def _speed(setting: Setting, repeats: int) -> dict[str, Any]:
@@ -112,18 +146,18 @@ def _repeat(setting: Setting, documents: tuple[int, int], turn: int) -> Clock:
     return clock
 
 
-def rows_of(collection: Collection, documents: tuple[int, int]) -> Iterator[RowBatch]:
+def rows_of(collection: SharedPass, documents: tuple[int, int]) -> Iterator[RowBatch]:
     return collection.stream.batches(collection.stream.layout.rows(*documents))
 
 
-def _complete(setting: Setting, collection: Collection) -> None:
+def _complete(setting: Setting, collection: SharedPass) -> None:
     """What is left after the last batch: sorting, reading token ids back, nearest features. Tables of output tokens are no part of the pass."""
     spec = setting.spec.model_copy(update={"output_tokens": 0})
-    for _ in finish(collection.partial(), setting.subject, setting.dictionary, setting.corpus, spec):
+    for _ in finish(collection.partials()[0], setting.subject, setting.dictionary, setting.corpus, spec):
         pass
 
 
-def _slice(setting: Setting, collection: Collection, part: list[RowBatch], encode: "Encode", clock: Clock, turn: int) -> None:
+def _slice(setting: Setting, collection: SharedPass, part: list[RowBatch], encode: "Encode", clock: Clock, turn: int) -> None:
     """The three ways in turn, another one first each time."""
 
     def floor() -> None:
@@ -183,7 +217,7 @@ def _memory(setting: Setting) -> Iterator[dict[str, Any]]:
             for batch in rows_of(collection, (0, stop)):
                 collection.stream.take(batch)
                 done += batch.content
-            collection.partial()
+            collection.partials()[0]
         seconds = time.perf_counter() - begun
         yield _sizes(setting) | {
             "tokens": done,
@@ -246,7 +280,7 @@ def _setting(options: argparse.Namespace) -> Setting:
         return Setting(subject, _dictionary(subject, corpus, spec, options), corpus, spec)
 
 
-def _dictionary(subject: Subject, corpus: TokenizedCorpus, spec: CollectionSpec, options: argparse.Namespace) -> Dictionary:
+def _dictionary(subject: Subject, corpus: TokenizedCorpus, spec: CollectionSpec, options: argparse.Namespace, seed: int = 0) -> Dictionary:
     """The example's own where it has that many features; else random directions with thresholds that leave `MEAN_ACTIVE` features a token."""
     own = EXAMPLE / "dictionary"
     if own.is_dir() and not options.topk:
@@ -257,7 +291,8 @@ def _dictionary(subject: Subject, corpus: TokenizedCorpus, spec: CollectionSpec,
     if subject.bos is not None:
         rows = np.pad(rows, ((0, 0), (1, 0)), constant_values=subject.bos)
     x = subject.activations(torch.from_numpy(rows).to(subject.device))[:, 1:].flatten(0, 1).to("cpu", torch.float32)
-    directions = torch.nn.functional.normalize(torch.randn(options.features, subject.d_in), dim=1)
+    drawn = torch.randn(options.features, subject.d_in, generator=torch.Generator().manual_seed(seed))
+    directions = torch.nn.functional.normalize(drawn, dim=1)
     mean = x.mean(0)
     thresholds = ((x - mean) @ directions.T).quantile(1 - MEAN_ACTIVE / options.features, dim=0).clamp(min=1e-3)
     return Dictionary(
@@ -292,6 +327,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hook-point", default=HOOK_POINT)
     parser.add_argument("--backend", default="auto", choices=["auto", "bridge", "huggingface"])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--dictionaries", type=int, default=1, help="compare so many dictionaries in one pass with one pass each, over the hook points"
+    )
     parser.add_argument("--topk", action="store_true", help="a TopK dictionary, compared with a dense encode with top-k")
     parser.add_argument("--memory", action="store_true", help="measure the peak memory of ours over 0.25M, 1M and 4M tokens")
     parser.add_argument("--json", action="store_true")

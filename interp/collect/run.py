@@ -1,7 +1,8 @@
 """Collection of partial evidence from a range of documents."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,19 @@ from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Features of a dictionary to collect.
+
+    features  int64 [S], ascending
+    levels    firing levels of these and of their nearest features; 0 when not given
+    """
+
+    dictionary: Dictionary
+    features: NDArray[np.int64]
+    levels: FiringLevels | None = None
+
+
 def collect(
     subject: Subject,
     dictionary: Dictionary,
@@ -38,51 +52,83 @@ def collect(
     progress: Callable[[int], None],
     levels: FiringLevels | None = None,
 ) -> Partial:
-    """Collect documents `documents[0]` to `documents[1] - 1` in one pass of subject and dictionary.
+    """Collect documents of one dictionary, as `collect_all`."""
+    return collect_all(subject, [Wanted(dictionary, features, levels)], corpus, documents, spec, seed, progress)[0]
 
-    `features` int64 [S], ascending. `levels` holds the firing levels of these and of their nearest features; 0 when not given. `progress` is called
-    after each batch with the number of finished tokens, and may raise to stop the work.
-    Raises ActivationsNotFiniteError.
+
+def collect_all(
+    subject: Subject,
+    wanted: Sequence[Wanted],
+    corpus: TokenizedCorpus,
+    documents: tuple[int, int],
+    spec: CollectionSpec,
+    seed: int,
+    progress: Callable[[int], None],
+) -> list[Partial]:
+    """Collect documents `documents[0]` to `documents[1] - 1` of several dictionaries in one pass of the subject.
+
+    All dictionaries have the same positions, and the subject reads the hook points of all. `progress` is called after each batch with the number of
+    finished tokens, and may raise to stop the work. Raises ActivationsNotFiniteError.
     """
     done = 0
-    with Collection(subject, dictionary, corpus, spec, seed, features, levels) as collection:
-        stream = collection.stream
+    with SharedPass(subject, wanted, corpus, spec, seed) as collecting:
+        stream = collecting.stream
         for batch in stream.batches(stream.layout.rows(*documents)):
             stream.take(batch)
             done += batch.content
             progress(done)
-        return collection.partial()
+        return collecting.partials()
 
 
-class Collection:
-    """Stream of windows, counts and reservoirs, in one block of features per thread.
+class SharedPass:
+    """Stream of windows that feeds the collection of each dictionary.
 
     A context manager that owns the threads.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        dictionary: Dictionary,
-        corpus: TokenizedCorpus,
-        spec: CollectionSpec,
-        seed: int,
-        features: NDArray[np.int64],
-        levels: FiringLevels | None = None,
-    ) -> None:
-        device, dictionary = subject.device, dictionary.to(subject.device)
+    def __init__(self, subject: Subject, wanted: Sequence[Wanted], corpus: TokenizedCorpus, spec: CollectionSpec, seed: int) -> None:
+        self._threads = WorkerThreads(subject.device)
+        self._subject = subject
+        self.stream = Stream(subject, corpus, spec, seed, wanted[0].dictionary.positions, self.add)
+        origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
+        first_windows = torch.from_numpy(self.stream.layout.first_windows).to(subject.device)
+        self.collections = [Collection(one, spec, seed, origin, first_windows, self._threads) for one in wanted]
+
+    def add(self, batch: WindowBatch) -> None:
+        """Add a batch to each dictionary's collection."""
+        for collection in self.collections:
+            own = len(self.collections) == 1
+            collection.add(batch if own else replace(batch, x=self._subject.part(batch.x, collection.hook_point)))
+
+    def partials(self) -> list[Partial]:
+        """Return each dictionary's partial evidence of all batches so far."""
+        with torch.inference_mode():
+            self.stream.flush()
+        return [collection.partial() for collection in self.collections]
+
+    def __enter__(self) -> "SharedPass":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._threads.close()
+
+
+class Collection:
+    """Counts and reservoirs of one dictionary, in one block of features per thread."""
+
+    def __init__(self, wanted: Wanted, spec: CollectionSpec, seed: int, origin: str, first_windows: Tensor, threads: WorkerThreads) -> None:
+        """Create the blocks; `first_windows` int64 [documents + 1] are ordinals."""
+        device, features = first_windows.device, wanted.features
+        dictionary = wanted.dictionary.to(device)
         shape = TileShape.of(device, spec.window)
         capacity = capacity_of(spec, shape)
         selection = select_features(dictionary, features, spec.near_miss_neighbours)
-        firing_levels = None if levels is None else torch.from_numpy(levels.of(selection.encoded)).to(device)
+        firing_levels = None if wanted.levels is None else torch.from_numpy(wanted.levels.of(selection.encoded)).to(device)
         encoded = torch.from_numpy(selection.encoded).to(device)
+        self.hook_point = dictionary.hook_point
         self._encoder = make_encoder(dictionary, encoded, DTYPES[spec.encode_dtype], spec.window, shape, firing_levels)
-        self._origin = json.dumps({"corpus": corpus.digest, "seed": seed, "collection": spec.identity()}, sort_keys=True)
-        self._features, self._window = features, spec.window
+        self._origin, self._features, self._window, self._threads = origin, features, spec.window, threads
         self._encoded, self._collected = len(selection.encoded), len(selection.neighbours)
-        self._threads = WorkerThreads(device)
-        self.stream = Stream(subject, corpus, spec, seed, dictionary.positions, self.add)
-        documents = torch.from_numpy(self.stream.layout.first_windows).to(device)
         limits = self._encoder.limits
         is_dense = bool(limits.levels.any())
         self._maxima = torch.zeros(self._encoded * capacity, device=device)
@@ -95,12 +141,12 @@ class Collection:
                 FeatureRange(start, stop, multipliers[:, start:stop], limits[start:stop], neighbours[start:stop], cosines[start:stop]),
                 counts,
                 spec.window,
-                documents,
+                first_windows,
                 is_dense,
             )
-            for start, stop in split_range(0, self._collected, self._threads.count, shape.features)
+            for start, stop in split_range(0, self._collected, threads.count, shape.features)
         ]
-        self._only_neighbours = split_range(self._collected, self._encoded, self._threads.count, shape.features)
+        self._only_neighbours = split_range(self._collected, self._encoded, threads.count, shape.features)
         self._tokens_seen = 0
         self._windows_seen = [0, 0]
 
@@ -135,7 +181,6 @@ class Collection:
     @torch.inference_mode()
     def partial(self) -> Partial:
         """Return the partial evidence of all batches so far."""
-        self.stream.flush()
         counts = [block.counts for block in self.blocks]
         keys: dict[Sample, NDArray[np.int64]] = {}
         activations: dict[Sample, NDArray[np.float16]] = {}
@@ -157,12 +202,6 @@ class Collection:
             keys=keys,
             activations=activations,
         )
-
-    def __enter__(self) -> "Collection":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._threads.close()
 
 
 def _joined(parts: Iterable[Tensor]) -> NDArray[Any]:

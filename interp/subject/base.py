@@ -45,6 +45,14 @@ class Subject(Protocol):
         """
         ...
 
+    def at(self, hook_point: str) -> "Subject":
+        """Return the same model, reading some of its hook points alone."""
+        ...
+
+    def part(self, x: "torch.Tensor", hook_point: str) -> "torch.Tensor":
+        """Return what some of its hook points hold, of activations `[N, D]` of all."""
+        ...
+
     def output_directions(self, hook_point: str) -> "torch.Tensor":
         """Return float32 `[D, V]`: the effect of a hook point's axes on logits (direct path).
 

@@ -35,18 +35,19 @@ class BridgeSubject(OpenedSubject):
 
     @torch.inference_mode()
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
-        capture = Capture(self._hooks)
+        own = {point: self._hooks[point] for point in self._plan.points if isinstance(point, SubjectPoint)}
+        capture = Capture(own)
         try:
-            for point, hook in self._hooks.items():
+            for point, hook in own.items():
                 hook.add_hook(_noting(capture, point))
             self._bridge(tokens.to(self.device), return_type=None)
         except HookReachedError:
             return capture.found
         finally:
-            for hook in self._hooks.values():
+            for hook in own.values():
                 hook.remove_hooks("fwd")
         raise SubjectError(
-            f"The forward pass never comes to {', '.join(point.name for point in self._hooks if point.name not in capture.found)}.",
+            f"The forward pass never comes to {', '.join(point.name for point in own if point.name not in capture.found)}.",
             why="This architecture computes that step in one piece with others.",
             cure="Choose another hook point of the same block.",
         )

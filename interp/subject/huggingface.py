@@ -29,8 +29,9 @@ class HuggingFaceSubject(OpenedSubject):
 
     @torch.inference_mode()
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
-        capture = Capture(self._taps)
-        handles = [tap.hook(partial(capture.note, point)) for point, tap in self._taps.items()]
+        own = {point: self._taps[point] for point in self._plan.points}
+        capture = Capture(own)
+        handles = [tap.hook(partial(capture.note, point)) for point, tap in own.items()]
         try:
             self._model(tokens.to(self.device), use_cache=False)
         except HookReachedError:
@@ -39,7 +40,7 @@ class HuggingFaceSubject(OpenedSubject):
         finally:
             for handle in handles:
                 handle.remove()
-        missing = [point.name for point in self._taps if point.name not in capture.found]
+        missing = [point.name for point in own if point.name not in capture.found]
         raise SubjectError(f"The forward pass never comes to {', '.join(missing)}.", cure="Try the backend `bridge`.")
 
     @torch.inference_mode()

@@ -2,9 +2,10 @@
 
 import gc
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -111,6 +112,20 @@ class OpenedSubject:
         found = self.capture(tokens)
         parts = [found[point.name].flatten(2)[..., point.columns(self._plan.shape)].to(self.device) for point in self._plan.points]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def at(self, hook_point: str) -> Self:
+        """Return the same model, reading some of its hook points alone."""
+        found = copy(self)
+        points = {point.name: point for point in self._plan.points}
+        found._plan = replace(self._plan, points=tuple(points[name] for name in hooks.points_of(hook_point)))
+        found.hook_point, found.d_in = hook_point, sum(point.d_in(self._plan.shape) for point in found._plan.points)
+        return found
+
+    def part(self, x: Tensor, hook_point: str) -> Tensor:
+        """Return what some of its hook points hold, of activations `[N, D]` of all."""
+        widths = [point.d_in(self._plan.shape) for point in self._plan.points]
+        columns = dict(zip((point.name for point in self._plan.points), torch.split(x, widths, dim=1), strict=True))
+        return torch.cat([columns[name] for name in hooks.points_of(hook_point)], dim=1)
 
     def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         return self._encoder.encode_texts(texts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benches.memory import RESET
 from interp.collect.memory import Extent, collection_bytes, features_at_once, partial_bytes, reservoir_bytes
-from interp.collect.run import Collection, collect
+from interp.collect.run import SharedPass, Wanted, collect
 from interp.collect.worker_threads import WorkerThreads, split_range
 from interp.domain.spec import CollectionSpec
 from tests.collect.fakes import WIDTH, FakeSubject, make_corpus, make_dictionary
@@ -21,8 +21,8 @@ CPU = torch.device("cpu")
 
 def test_reservoirs_take_what_the_formula_says() -> None:
     spec, features = CollectionSpec(), 24
-    with Collection(FakeSubject(), make_dictionary(features), make_corpus([50] * 4), spec, 0, np.arange(features)) as collection:
-        reservoirs = [item for block in collection.blocks for item in block.reservoirs.values()]
+    with SharedPass(FakeSubject(), [Wanted(make_dictionary(features), np.arange(features))], make_corpus([50] * 4), spec, 0) as collecting:
+        reservoirs = [item for block in collecting.collections[0].blocks for item in block.reservoirs.values()]
     held = sum(tensor.nbytes for item in reservoirs for tensor in (item.keys, item.payload) if tensor is not None)
     assert held == reservoir_bytes(features, spec)
     assert reservoir_bytes(1, spec) == 17_728

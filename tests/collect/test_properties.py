@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from interp.collect.finish import finish
 from interp.collect.partial import Partial, merge
 from interp.collect.reservoir import EMPTY
-from interp.collect.run import Collection, collect
+from interp.collect.run import SharedPass, Wanted, collect
 from interp.domain.errors import WorkInterruptedError
 from interp.domain.evidence import ACTIVE_KINDS, ContextKind, Split
 from interp.domain.spec import CollectionSpec, SplitCounts
@@ -94,7 +94,7 @@ def test_samples_keep_what_they_promise(corpus, activation: str) -> None:
 def test_memory_does_not_grow_with_tokens() -> None:
     def held(documents: int) -> int:
         corpus = make_corpus([100] * documents)
-        with Collection(SUBJECT, DICTIONARIES["relu"], corpus, SPEC, 0, np.arange(FEATURES)) as collection:
+        with SharedPass(SUBJECT, [Wanted(DICTIONARIES["relu"], np.arange(FEATURES))], corpus, SPEC, 0) as collection:
             for batch in collection.stream.batches(collection.stream.layout.rows(0, documents)):
                 collection.stream.take(batch)
             return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(collection))
