@@ -65,7 +65,7 @@ def collect_all(
     seed: int,
     progress: Callable[[int], None],
 ) -> list[Partial]:
-    """Collect documents `documents[0]` to `documents[1] - 1` of several dictionaries in one pass of the subject.
+    """Collect documents `documents[0]` to `documents[1] - 1` for several dictionaries in one pass.
 
     All dictionaries have the same positions, and the subject reads the hook points of all. `progress` is called after each batch with the number of
     finished tokens, and may raise to stop the work. Raises ActivationsNotFiniteError.
