@@ -102,7 +102,7 @@ def test_a_site_that_the_architecture_lacks(job: JobSpec, monkeypatch: pytest.Mo
 
 def test_module_paths(job: JobSpec) -> None:
     """Submission knows whether the module is there, not how wide its tensors are."""
-    assert preflight.check(changed(job, "dictionary", hook_point="model.norm:in")).hook_point == "model.norm:in"
+    assert preflight.check(changed(job, "dictionary", hook_point="model.norm:in")).identity["hook_point"] == "model.norm:in"
     refused(changed(job, "dictionary", hook_point="model.layers.7.mlp.down_proj:in"), HookPointUnknownError, "no module of this subject")
     on_bridge = changed(changed(job, "dictionary", hook_point="model.norm:in"), "subject", backend="bridge")
     refused(on_bridge, HookPointUnknownError, "`bridge` reads no module path")
