@@ -15,7 +15,7 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
-from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, measured, need, tap_of
+from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, find_taps, need
 
 
 class HuggingFaceSubject(OpenedSubject):
@@ -89,8 +89,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> HuggingFaceSubject:
     check_finite(model, spec)
     if spec.weights == "random":
         randomise(model)
-    taps = {point: tap_of(model, point, plan.shape, plan.device) for point in plan.points}
-    return HuggingFaceSubject(plan, model, measured(model, taps, plan.shape, plan.device))
+    return HuggingFaceSubject(plan, model, find_taps(model, plan.points, plan.shape, plan.device))
 
 
 def placement(spec: SubjectSpec, device: torch.device) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The layouts of the common decoder families are known; TransformerBridge may find others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -61,11 +61,14 @@ class Tap:
         return self.part(tensor) if isinstance(tensor, Tensor) else tensor
 
 
-def tap_of(model: Any, point: Point, shape: ModelShape, device: torch.device) -> Tap:
-    """Return the tap of a hook point; raises HookPointUnknownError and SubjectError."""
-    if isinstance(point, ModulePoint):
-        return _module_tap(model, point)
-    taps = taps_of(model, point.layer, shape, device)
+def find_taps(model: Any, points: Sequence[Point], shape: ModelShape, device: torch.device) -> dict[Point, Tap]:
+    """Return the taps of hook points, module paths with their widths; raises HookPointUnknownError and SubjectError."""
+    sites = {layer: taps_of(model, layer, shape, device) for layer in {point.layer for point in points if isinstance(point, HookPoint)}}
+    taps = {point: _module_tap(model, point) if isinstance(point, ModulePoint) else _site_tap(sites[point.layer], point, shape) for point in points}
+    return _measured(model, taps, shape, device)
+
+
+def _site_tap(taps: dict[str, Tap], point: HookPoint, shape: ModelShape) -> Tap:
     if point.site in taps:
         return taps[point.site]
     raise hooks.unknown(point.name, [HookPoint(layer, site).name for layer in range(shape.layers) for site in taps], shape.layers)
@@ -91,7 +94,7 @@ def taps_of(model: Any, layer: int, shape: ModelShape, device: torch.device) -> 
     return fits | {site: parts[site][name] for site, name in proven.items()}
 
 
-def measured(model: Any, taps: dict[Point, Tap], shape: ModelShape, device: torch.device) -> dict[Point, Tap]:
+def _measured(model: Any, taps: dict[Point, Tap], shape: ModelShape, device: torch.device) -> dict[Point, Tap]:
     """Return the taps with the widths of module paths; raises HookPointUnknownError."""
     paths = {point.name: tap for point, tap in taps.items() if isinstance(point, ModulePoint)}
     seen = record(model, paths, short_row(shape.vocabulary, device).repeat(2, 1)) if paths else {}
