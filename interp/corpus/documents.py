@@ -312,7 +312,11 @@ def _text(content: bytes, place: DocumentPosition, spec: CorpusSpec) -> str:
             cure="Leave the file out with `exclude`, convert it, or set `undecodable: skip`.",
             file=str(place.file.path),
         ) from cause
-    return _field(text, place, spec) if place.file.has_lines else text
+    if place.file.has_lines:
+        return _field(text, place, spec)
+    if spec.chat:
+        raise CorpusError(f"{place.name} is text, not messages.", why="`chat` reads JSON lines and Parquet files.", cure="Set `chat: false`.")
+    return text
 
 
 def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
@@ -325,6 +329,8 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
         # Also numbers of thousands of digits, and too deep nesting.
         raise LineBrokenError(f"{place.name} is no JSON that can be read.", why=str(cause), cure="Each line has to be one JSON object.") from cause
     text = content.get(spec.text_field) if isinstance(content, dict) else None
+    if spec.chat:
+        text = _messages(text, place)
     if not isinstance(text, str):
         raise LineBrokenError(f"{place.name} has no text in {spec.text_field!r}.", why=_shape(content), cure="Set `text_field`.")
     try:
@@ -337,6 +343,20 @@ def _field(line: str, place: DocumentPosition, spec: CorpusSpec) -> str:
             file=str(place.file.path),
         ) from cause
     return text
+
+
+def _messages(content: object, place: DocumentPosition) -> str:
+    """Return messages as JSON, each with its role and content alone; raises LineBrokenError."""
+    messages = content if isinstance(content, list) else []
+    if not messages or not all(
+        isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str) for one in messages
+    ):
+        raise LineBrokenError(
+            f"{place.name} has no list of messages.",
+            why="Each message is an object with `role` and `content`.",
+            cure="Set `text_field`, or `chat: false`.",
+        )
+    return json.dumps([{"role": one["role"], "content": one["content"]} for one in messages], ensure_ascii=False)
 
 
 def _shape(content: object) -> str:

@@ -147,7 +147,7 @@ def _parquet(handle: BinaryIO, spec: CorpusSpec) -> Iterator[bytes]:
     if spec.text_field not in names:
         raise CorpusError(f"There is no column {spec.text_field!r}.", why=f"It has {len(names)} columns.", cure="Set `text_field`.")
     kind = file.schema_arrow.field(spec.text_field).type
-    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
+    if not spec.chat and not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
         raise CorpusError(f"The column {spec.text_field!r} holds no text.", why=f"Its type is {str(kind)[:100]}.", cure="Set `text_field`.")
     metadata = file.metadata
     if any(metadata.row_group(number).total_byte_size > LARGEST_ROW_GROUP for number in range(metadata.num_row_groups)):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,17 @@ from interp.subject.base import Subject
 FORMAT = 1
 DOCUMENTS_AT_ONCE = 256
 Progress = Callable[[int], None]
+
+
+class ChatEncoder(Protocol):
+    """A chat template with its tokenizer: `interp.subject.text.chat.Chat`, which loads transformers."""
+
+    @property
+    def template(self) -> str: ...
+
+    def encode(self, messages: Any, /) -> NDArray[np.uint32]:
+        """Return the ids of messages."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,19 +110,22 @@ def open_corpus(store: Store, digest: str) -> TokenizedCorpus:
     return TokenizedCorpus.open(folder)
 
 
-def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: Progress, found: CorpusIndex | None = None) -> TokenizedCorpus:
+def tokenize_corpus(
+    spec: CorpusSpec, subject: Subject, store: Store, progress: Progress, found: CorpusIndex | None = None, chat: ChatEncoder | None = None
+) -> TokenizedCorpus:
     """Tokenise a corpus into the store, unless the store has its digest.
 
-    The last document is cut where `max_tokens` is reached. `progress` gets the number of finished tokens; `found` saves hashing the texts again.
+    The last document is cut where `max_tokens` is reached. `progress` gets the number of finished tokens; `found` saves hashing the texts again;
+    `chat` renders messages.
     Raises CorpusTooSmallError, CorpusChangedError, DiskFullError, the errors of `index`, and TokenizerMismatchError for an id beyond the
     subject's vocabulary.
     """
     found = found or index(spec)
-    digest = tokens_digest(found, subject)
+    digest = tokens_digest(found, subject, chat)
     name = f"{CORPORA}/{digest}"
     if kept := store.folder(name):
         return TokenizedCorpus.open(kept)
-    encoded = list(_encoded(found, subject, progress))
+    encoded = list(_encoded(found, subject, progress, chat))
     ids, rows = [document for document, _ in encoded], [row for _, row in encoded]
     found.check_unchanged()
     splits = [split_of(document, found.spec.test_share) for document in ids]
@@ -128,19 +143,23 @@ def tokenize_corpus(spec: CorpusSpec, subject: Subject, store: Store, progress: 
     return TokenizedCorpus.open(store.put_folder(name, made.save))
 
 
-def tokens_digest(found: CorpusIndex, subject: Subject) -> str:
+def tokens_digest(found: CorpusIndex, subject: Subject, chat: ChatEncoder | None = None) -> str:
     """Return the digest of texts, settings, and the subject with its tokenizer."""
-    settings = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
+    settings: dict[str, Any] = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
+    if chat is not None:
+        settings["chat"] = chat.template
     return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
 
 
-def _encoded(found: CorpusIndex, subject: Subject, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+def _encoded(found: CorpusIndex, subject: Subject, progress: Progress, chat: ChatEncoder | None) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """Yield (document id, tokens) until the corpus or `max_tokens` ends."""
     left = found.spec.max_tokens or np.iinfo(np.int64).max
     limit, size = left, len(subject.vocabulary)
     texts = found.documents()
     while left > 0 and (group := list(islice(texts, DOCUMENTS_AT_ONCE))):
-        for document, row in zip(group, subject.encode_texts([item.text for item in group]), strict=True):
+        texts_of_group = [item.text for item in group]
+        rows = subject.encode_texts(texts_of_group) if chat is None else [chat.encode(json.loads(text)) for text in texts_of_group]
+        for document, row in zip(group, rows, strict=True):
             if len(row) == 0 or left <= 0:
                 continue
             if row.max() >= size:

@@ -135,6 +135,11 @@ class CorpusSpec(Frozen):
     text_field: str = Field(
         default="text", max_length=LONGEST_WORD, description="The field of a JSON line, or the column of a Parquet file, that holds the text."
     )
+    chat: bool = Field(
+        default=False,
+        exclude_if=lambda chat: not chat,
+        description="`text_field` holds a list of messages with `role` and `content`, rendered by the subject's chat template.",
+    )
     broken_share: float = Field(
         default=0.01, ge=0, le=1, description="Share of JSON lines that may be unreadable or without text; they are counted and left out."
     )

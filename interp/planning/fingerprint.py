@@ -10,6 +10,7 @@ from interp.subject import hooks
 from interp.subject.location import read_config, subject_digest
 from interp.subject.served import backend_for
 from interp.subject.shape import ModelShape
+from interp.subject.text.chat_template import read_template
 from interp.subject.text.tokenizer import bos_of
 from interp.subject.text.tokenizer_file import TokenizerFile
 
@@ -49,7 +50,8 @@ def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = Fals
         "collection_version": COLLECTION_VERSION,
         "bos": bos_of(spec.subject, library=library, file=tokenizer) if positions.prepend_bos else None,
         "positions": positions.identity(),
-        "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share},
+        "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share}
+        | ({"chat": read_template(spec.subject)[0]} if spec.corpus.chat else {}),
         "collection": spec.collection.identity(),
         "seed": spec.seed,
     }

@@ -27,6 +27,7 @@ from interp.subject.hooks import HookPoint, ModulePoint, Point
 from interp.subject.location import check_folder, read_config, subject_name
 from interp.subject.served import check_served
 from interp.subject.shape import ModelShape
+from interp.subject.text.chat_template import read_template
 from interp.subject.text.tokenizer import bos_of, check_fit, read_tokenizer
 
 # Limits of a submission's reading: all of a small corpus, the beginnings of some files of a large one. A worker reads the rest.
@@ -87,6 +88,8 @@ def _check(spec: JobSpec) -> Preflight:
     config = read_config(spec.subject)
     shape = ModelShape.from_config(config)
     tokenizer = read_tokenizer(spec.subject)
+    if spec.corpus.chat:
+        read_template(spec.subject)
     check_fit(tokenizer, shape)
     bos_of(spec.subject, library=False, file=tokenizer)
     _check_row(spec, shape)

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from interp.corpus.documents import index
 from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start, local_copies
+from interp.corpus.remote_files import _of_split
 from interp.domain.errors import CorpusError, PathRefusedError
 from interp.domain.spec import CorpusSpec
 from interp.security.allowed_files import Roots, within
@@ -142,6 +143,14 @@ def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, tmp_path: Pa
         for path in (f"{stored.url}/../other", f"{stored.url}/./a"):
             with pytest.raises(PathRefusedError):
                 list_files(CorpusSpec(path=path))
+
+
+def test_a_folder_of_the_dataset_s_name_is_never_read_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "org" / "stories").mkdir(parents=True)
+    (tmp_path / "org" / "stories" / "train.jsonl").write_text('{"text": "local"}')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PathRefusedError):
+        _of_split("org/stories", "c" * 40, CorpusSpec(path="hf://datasets/org/stories"))
 
 
 @pytest.mark.parametrize("path", ["http://127.0.0.1/corpus", "file:///etc/passwd", "gs://bucket/folder", "memory://a"])

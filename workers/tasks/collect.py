@@ -30,6 +30,7 @@ from interp.store.db.engine import Session, snapshot
 from interp.store.queue import chunks, jobs, retention, workers
 from interp.store.results import dictionaries, evidence, runs
 from interp.store.results.evidence import Gathered
+from interp.subject.text.chat import open_chat
 from workers import artifact_paths
 from workers.runtime import TaskResult, Work
 from workers.tasks import firing_levels
@@ -66,7 +67,8 @@ def prepare(work: Work) -> TaskResult:
     _report(work, OPEN)
     asked = wanted_ranges(work.spec, dictionary.n_features)
     missing = subtract(asked, measured)
-    corpus = tokenize_corpus(work.spec.corpus, subject, _store(work), lambda _tokens: _report(work, OPEN), found)
+    chat = open_chat(work.spec.subject) if work.spec.corpus.chat else None
+    corpus = tokenize_corpus(work.spec.corpus, subject, _store(work), lambda _tokens: _report(work, OPEN), found, chat)
     _report(work, TOKENISED)
     features = np.concatenate([np.arange(*span, dtype=np.int64) for span in missing])
     threshold = firing_levels.find_threshold(work, models, corpus, lambda _share: _report(work, TOKENISED))

@@ -5,7 +5,6 @@ workers render messages.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,33 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.cleaning import one_line
-from interp.domain.errors import FileMissingError, TokenizerMismatchError
+from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
 from interp.observability.import_time import without_collecting
-from interp.security.foreign_config import Foreign, typed
-from interp.subject.location import read_subject_bytes, read_subject_json
+from interp.subject.location import read_subject_bytes
+from interp.subject.text.chat_template import read_template
 from interp.subject.text.special import ROLES, TokenizerSettings
 from interp.subject.text.tokenizer import bos_of
 from interp.subject.text.tokenizer_file import guarded, open_backend
 
-FILE = "chat_template.jinja"
-# Longer templates, and conversations rendered by one, are of no model. Known templates have less than 20,000 characters.
-TEMPLATE, RENDERED = 200_000, 50_000_000
+RENDERED = 50_000_000  # characters of a conversation; longer ones are of no model
 
 Message = Mapping[str, str]
-
-
-class NamedTemplate(Foreign):
-    """One of several templates."""
-
-    name: str
-    template: str
-
-
-class Templates(Foreign):
-    """The template in tokenizer_config.json."""
-
-    chat_template: str | list[NamedTemplate] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,28 +65,9 @@ class Chat:
 
 def open_chat(spec: SubjectSpec) -> Chat:
     """Open the chat template in the subject's files; raises FileMissingError and TokenizerMismatchError."""
-    settings: dict[str, Any] = {}
-    with suppress(FileMissingError):
-        settings = read_subject_json(spec, "tokenizer_config.json", TokenizerMismatchError)
-    template = _template(spec, settings)
-    if not template or len(template) > TEMPLATE:
-        raise TokenizerMismatchError(
-            f"{spec.model} has {'too long a' if template else 'no'} chat template.",
-            why=f"Neither {FILE} nor tokenizer_config.json holds one." if not template else "",
-            cure="Give the corpus as text, or use a chat model's own tokenizer.",
-        )
+    template, settings = read_template(spec)
     backend = open_backend(read_subject_bytes(spec, "tokenizer.json"))
     backend.encode_special_tokens = False
     texts = TokenizerSettings.of(settings)
     tokens = {f"{role}_token": text for role in ROLES if (text := texts.text(role)) is not None}
     return Chat(template, tokens, bos_of(spec, library=True), backend)
-
-
-def _template(spec: SubjectSpec, settings: Mapping[str, Any]) -> str | None:
-    """Return the template of its own file, else the default one of the settings."""
-    with suppress(FileMissingError):
-        return read_subject_bytes(spec, FILE).decode("utf-8", errors="replace")
-    found = typed(Templates, settings, "tokenizer_config.json", TokenizerMismatchError, "Save the tokenizer again.").chat_template
-    if isinstance(found, list):
-        return next((named.template for named in found if named.name == "default"), None)
-    return found
