@@ -38,6 +38,9 @@ COMMANDS: Mapping[str, Command] = {
         "api.cli.commands.export:export",
         "Write every explanation of one run of a dictionary with its scores: one JSON object per explanation, or one CSV row per score.",
     ),
+    "import": Command(
+        "api.cli.commands.imports:import_records", "Import activation records and human labels as runs, into the database of the settings."
+    ),
     "doctor": Command("api.cli.commands.doctor:doctor", "Check everything an installation needs, and say what to do about what is missing."),
     "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),

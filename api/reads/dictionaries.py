@@ -124,6 +124,9 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
 def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> dict[str, Any]:
     """Return the fields of a feature's summary; `best` is the row's explanation."""
     own = {name: getattr(row, name) for name in FeatureSummary.model_fields if hasattr(row, name)}
+    if not run.tokens:
+        # An imported run: its records are not a whole corpus.
+        own |= dict.fromkeys(("density", "tokens_active", "mean_active")) | {"max_activation": row.max_activation or None}
     return own | {
         "index": row.feature,
         "name": dictionary.feature_name(row.feature),

@@ -30,6 +30,8 @@ from interp.store.listings import feature_detail, queries
 from interp.store.listings.feature_detail import FeatureDetailRow
 from interp.store.results import runs
 
+# Why an imported feature has no counts.
+IMPORTED = "The records hold the feature's strongest documents, not a whole corpus."
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
@@ -77,6 +79,9 @@ def evidence_answer(run: RunRow) -> EvidenceAnswer:
 
 
 def statistics(found: Statistics) -> StatisticsAnswer:
+    if not found.tokens_seen:
+        unknown = dict.fromkeys(("tokens_seen", "tokens_active", "density", "mean_active", "explain", "test"))
+        return StatisticsAnswer.of(found, **unknown, max_activation=found.max_activation or None, reason=IMPORTED)
     explain, test = (SplitStatistics(windows_seen=found.windows_seen[split], windows_active=found.windows_active[split]) for split in Split)
     return StatisticsAnswer.of(found, firing_level=exact(found.firing_level), explain=explain, test=test)
 

@@ -54,10 +54,10 @@ class FeatureSummary(ResponseModel):
     )
     lift: float | None
     q_value: float | None
-    density: float
-    tokens_active: int
-    max_activation: float
-    mean_active: float
+    density: float | None = Field(description="Null, as are the counts and the mean, in an imported run, whose records are not a whole corpus.")
+    tokens_active: int | None
+    max_activation: float | None
+    mean_active: float | None
     firing_level: float = Field(description="The feature fires at activations above this; density and scores go by it.")
 
 

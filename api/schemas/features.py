@@ -20,17 +20,18 @@ class SplitStatistics(ResponseModel):
 class StatisticsAnswer(ResponseModel):
     """Exact counts over all tokens of the corpus, without special tokens."""
 
-    tokens_seen: int
-    tokens_active: int
-    density: float
-    max_activation: float
-    mean_active: float
+    tokens_seen: int | None
+    tokens_active: int | None
+    density: float | None
+    max_activation: float | None
+    mean_active: float | None
     firing_level: float = Field(
         description="The feature fires at activations above this: 0 in a sparse dictionary, a quantile of its activations in a dense one. "
         "Counts, density, positives and negatives go by it."
     )
-    explain: SplitStatistics
-    test: SplitStatistics
+    explain: SplitStatistics | None
+    test: SplitStatistics | None
+    reason: str | None = Field(default=None, description="Why figures are null.")
 
 
 class HistogramAnswer(ResponseModel):

@@ -125,7 +125,8 @@ class Statistics:
     """Exact counts of a feature, without special tokens.
 
     Pairs are (explain, test). `firing_level` is the activation above which the feature fires, and a token or window is active: 0 in a sparse
-    dictionary. `mean_active` is the mean activation over active tokens; 0.0 for a dead feature.
+    dictionary. `mean_active` is the mean activation over active tokens; 0.0 for a dead feature. Of imported records, which are not a whole corpus,
+    `tokens_seen` and `windows_seen` are 0, and shares and means are unknown.
     """
 
     tokens_seen: int
@@ -147,7 +148,7 @@ class Statistics:
 
     @property
     def is_dead(self) -> bool:
-        return self.tokens_active == 0
+        return self.tokens_active == 0 and self.tokens_seen > 0
 
     @property
     def state(self) -> Literal["active", "rare", "dead"]:

@@ -113,7 +113,7 @@ def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
         figure(item["shrunken_score"]),
         figure(item["lift"], signed=True),
         probability(item["q_value"]),
-        f"{item['density']:.2%}",
+        "–" if item["density"] is None else f"{item['density']:.2%}",
         figure(item["max_activation"]),
         f"{item['firing_level']:.3g}",
         item["state"],
@@ -185,6 +185,9 @@ def _print_head(to: Console, found: dict[str, Any]) -> None:
     to.print(Text(found["name"], style="bold") + Text(f"  {found['state']}  {found['subject']} {found['hook_point']}", style="dim"))
     to.print(f"run {found['run']}  corpus {found['corpus']}", style="dim")
     level = f"fires above {statistics['firing_level']:.3g}, " if statistics["firing_level"] else ""
+    if statistics.get("reason"):
+        to.print(f"max {figure(statistics['max_activation'])}; no other statistics: {statistics['reason']}")
+        return
     counts = f"{thousands(statistics['tokens_active'])} of {thousands(statistics['tokens_seen'])}"
     to.print(
         f"{level}fires at {statistics['density']:.3%} of tokens ({counts}), "

@@ -67,7 +67,7 @@ class TestSet:
             negative=groups["inactive"] | groups["near_miss"],
             clusters=_numbered(windows.documents),
             strengths=windows.maxima(),
-            rate=None if statistics is None else statistics.window_density(Split.TEST),
+            rate=None if statistics is None or not statistics.windows_seen[Split.TEST] else statistics.window_density(Split.TEST),
             ceiling=0.0 if statistics is None else statistics.max_activation,
         )
 

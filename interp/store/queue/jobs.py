@@ -15,7 +15,7 @@ from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, 
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.observability import traces
 from interp.planning.fingerprint import models_key
-from interp.planning.plan import count, plan_check, plan_prepare
+from interp.planning.plan import ChunkPlan, count, plan_check, plan_prepare
 from interp.planning.retry_plan import ChunkState, reopening
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
@@ -48,6 +48,14 @@ def submit(
     return get(session, job_id)
 
 
+def submit_on_run(session: Session, spec: JobSpec, dictionary_id: int, run_id: int, plans: Sequence[ChunkPlan]) -> JobRow:
+    """Write a job on evidence that is there, with all its chunks: none of its files is read."""
+    job_id = str(_write(session, spec, None, plans=plans))
+    budgets.create(session, job_id, spec.budget)
+    attach(session, job_id, dictionary_id, run_id, count(spec.feature_ranges() or ()))
+    return get(session, job_id)
+
+
 def admit(session: Session, job_id: str, spec: JobSpec, preflight: "Preflight") -> None:
     """Queue a job whose files were checked; raises LeaseLostError where the check has ended."""
     found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
@@ -75,11 +83,12 @@ def _write(
     key: str | None = None,
     asked: JobSpec | None = None,
     control_of: str | None = None,
+    plans: Sequence[ChunkPlan] = (),
 ) -> str | None:
-    """Return the new job's id, or None where the key has one."""
+    """Return the new job's id, or None where the key has one; `plans` are all its chunks, if known."""
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
-        "status": JobStatus.CHECKING if preflight is None else JobStatus.QUEUED,
+        "status": JobStatus.CHECKING if preflight is None and not plans else JobStatus.QUEUED,
         "priority": spec.priority,
         "spec": spec.model_dump(mode="json"),
         "idempotency_key": key,
@@ -93,7 +102,8 @@ def _write(
     } | _facts(spec, preflight)
     created = bool(upsert(session, JobRow, [row], ["idempotency_key"], update=[], returning=[JobRow.id]))
     if created:
-        chunks.add(session, row["id"], spec.priority, [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)])
+        first = [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)]
+        chunks.add(session, row["id"], spec.priority, plans or first)
     return row["id"] if created else None
 
 

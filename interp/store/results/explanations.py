@@ -52,10 +52,10 @@ def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list
     return [NullCandidate(*row) for row in session.execute(statement)]
 
 
-def save(session: Session, family: ExplanationFamily, explanations: Sequence[Explanation], job_id: str) -> None:
+def save(session: Session, family: ExplanationFamily, explanations: Sequence[Explanation], job_id: str | None) -> None:
     """Write explanations (ascending by feature), but never over a good one.
 
-    Another job may have been faster. Scores of overwritten explanations are deleted.
+    `job_id` is None for imported ones. Another job may have been faster. Scores of overwritten explanations are deleted.
     """
     shared = asdict(family) | {"job_id": job_id, "created_at": now(session)}
     rows = [asdict(explanation) | shared for explanation in explanations]
