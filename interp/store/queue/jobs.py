@@ -49,7 +49,7 @@ def submit(
 
 
 def submit_on_run(session: Session, spec: JobSpec, dictionary_id: int, run_id: int, plans: Sequence[ChunkPlan]) -> JobRow:
-    """Write a job on evidence that is there, with all its chunks: none of its files is read."""
+    """Write a job on existing evidence with all its chunks; no file is read."""
     job_id = str(_write(session, spec, None, plans=plans))
     budgets.create(session, job_id, spec.budget)
     attach(session, job_id, dictionary_id, run_id, count(spec.feature_ranges() or ()))
@@ -85,7 +85,10 @@ def _write(
     control_of: str | None = None,
     plans: Sequence[ChunkPlan] = (),
 ) -> str | None:
-    """Return the new job's id, or None where the key has one; `plans` are all its chunks, if known."""
+    """Return the new job's id, or None where the key has one.
+
+    `plans` are all its chunks, where known.
+    """
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "status": JobStatus.CHECKING if preflight is None and not plans else JobStatus.QUEUED,
