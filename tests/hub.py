@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "c" * 40
 API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
@@ -117,7 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
             below = {path: entry for path, entry in entries.items() if not inner or path.startswith(f"{inner}/")}
             return [entry for path, entry in sorted(below.items()) if is_recursive or str(PurePosixPath(path).parent) in (inner, inner or ".")]
         if action == "paths-info":
-            return [entries[path] for path in json.loads(body)["paths"] if path in entries]
+            is_json = self.headers.get("Content-Type", "").startswith("application/json")
+            asked = (json.loads(body) if is_json else parse_qs(body.decode()))["paths"]
+            return [entries[path] for path in asked if path in entries]
         siblings = [{"rfilename": path} for path in sorted(files)]
         return {
             "id": name,

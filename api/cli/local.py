@@ -40,10 +40,12 @@ class Local:
 
     def estimate_job(self, spec: Mapping[str, Any]) -> Body:
         """Return the estimate of a job's language model calls; stores nothing."""
+        from api.cli.output.progress import fetch_bar
         from api.jobs import admission
         from interp.domain.spec import JobSpec
 
-        checked = admission.check(JobSpec.model_validate(spec), self._settings)
+        with fetch_bar() as progress:
+            checked = admission.check(JobSpec.model_validate(spec), self._settings, progress)
         return _body(admission.estimate(checked, self._engine))
 
     def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:

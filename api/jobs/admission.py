@@ -1,6 +1,7 @@
 """Check a job before it is stored: names, paths, file headers, language models."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from interp.config.settings import Settings
 from interp.domain.errors import ChecksBusyError
 from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
+from interp.planning.fetching import fetch, needs_worker
 from interp.planning.model_requirements import Need
 from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
-from interp.security import addresses
+from interp.security import addresses, allowed_files
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task
 from interp.store.db.engine import Engine
@@ -65,9 +67,12 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
     return Accepted(whole, wanted, PreflightRequest(whole, roots, settings.preflight_timeout_seconds, settings.preflight_max_bytes))
 
 
-def check(spec: JobSpec, settings: Settings) -> AdmittedJob:
-    """Check what needs no network; raises what `accept` and the preflight raise."""
+def check(spec: JobSpec, settings: Settings, progress: Callable[[float], None] = lambda _share: None) -> AdmittedJob:
+    """Check in this process, once its files are fetched; raises what `accept`, `fetch` and the preflight raise."""
     accepted = accept(spec, settings)
+    with allowed_files.within(accepted.reading.roots):
+        whole = fetch(accepted.spec, progress)
+    accepted = replace(accepted, spec=whole, reading=replace(accepted.reading, spec=whole))
     return accepted.with_facts(CHECK.function(accepted.reading))
 
 
@@ -78,7 +83,10 @@ def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Adm
 
 
 def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob | None:
-    """Return the checked job; None if it takes over `seconds`, so that a worker continues."""
+    """Return the checked job; None if it takes over `seconds` or the network, so that a worker continues."""
+    with allowed_files.within(accepted.reading.roots):
+        if needs_worker(accepted.spec):
+            return None
     facts = _in_time(CHECK, accepted.reading, processes, seconds)
     return None if facts is None else accepted.with_facts(facts)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.domain.errors import InputError
-from interp.domain.spec import LONGEST_PATH, JobSpec
+from interp.domain.spec import LONGEST_PATH, DictionarySpec, JobSpec
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
 
@@ -57,10 +57,23 @@ def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
     return spec.model_copy(
         update={
             "subject": spec.subject.model_copy(update={"model": model}),
-            "dictionary": spec.dictionary.model_copy(update={"source": _inside(spec.dictionary.source, base, roots)}),
+            "dictionary": _dictionary(spec.dictionary, base, roots),
             "corpus": spec.corpus if "://" in spec.corpus.path else spec.corpus.model_copy(update={"path": _inside(spec.corpus.path, base, roots)}),
         }
     )
+
+
+def _dictionary(spec: DictionarySpec, base: Path, roots: Roots) -> DictionarySpec:
+    """Return the spec with an absolute path, or with a name's place on the Hub.
+
+    A name for which a file lies in the working directory is the path of that file. Raises FileMissingError for unknown names, and DictionaryError.
+    """
+    # It imports NumPy, too.
+    from interp.dictionary import sources
+
+    if sources.is_elsewhere(spec.source):
+        return sources.resolve(spec)
+    return spec.model_copy(update={"source": _inside(spec.source.removeprefix(sources.LOCAL), base, roots)})
 
 
 def _inside(text: str, base: Path, roots: Roots) -> str:

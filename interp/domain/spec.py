@@ -83,8 +83,9 @@ class DictionarySpec(Frozen):
     source: str = Field(
         min_length=1,
         max_length=LONGEST_PATH,
-        description="A folder or file of weights; for the format `neurons` the subject's folder.",
-        examples=["examples/pystdlib/dictionary"],
+        description="A folder or file of weights, for the format `neurons` the subject's folder; or `hf://organisation/repository@revision/path`, "
+        "`s3://bucket/folder`, `wandb://entity/project/run`, `saelens:RELEASE/ID`, or a Neuronpedia id or URL.",
+        examples=["examples/pystdlib/dictionary", "hf://jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre"],
     )
     format: str = Field(
         default="auto", max_length=LONGEST_NAME, description="A weight family's name; `auto` finds it out.", examples=["auto", "saelens"]
@@ -108,6 +109,12 @@ class DictionarySpec(Frozen):
         exclude_if=lambda polarity: polarity == "positive",
         description="`both` gives the negative side of each neuron or direction an address of its own (`123-`), with its own evidence, label and "
         "scores; `features` then names both sides of each.",
+    )
+    norm_scaling_factor: float | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda factor: factor is None,
+        description="The factor of a SAELens dictionary's inputs, where its config says `expected_average_only_in` and its files lack the factor.",
     )
 
     @property

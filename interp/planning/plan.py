@@ -114,18 +114,18 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     return groups
 
 
-# Prepare reads, loads and calibrates; its progress is counted in percent.
-PREPARE_UNITS = 100
+# A check may fetch a dictionary; prepare reads, loads and calibrates. Their progress is counted in percent.
+PERCENT = 100
 
 
 def plan_check() -> ChunkPlan:
     """Return the first chunk of a job whose files were not checked yet."""
-    return ChunkPlan(Stage.CHECK, 0, units=1)
+    return ChunkPlan(Stage.CHECK, 0, units=PERCENT)
 
 
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:
     """Return the chunk that plans the others; `fingerprint` is the corpus' at submission."""
-    return ChunkPlan(Stage.PREPARE, 0, units=PREPARE_UNITS, payload={} if fingerprint is None else {"corpus": fingerprint})
+    return ChunkPlan(Stage.PREPARE, 0, units=PERCENT, payload={} if fingerprint is None else {"corpus": fingerprint})
 
 
 def plan(

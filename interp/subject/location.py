@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 LONGEST_NAME = 200
 # The files of a subject's folder that decide its computation.
 SUBJECT_SUFFIXES = frozenset({".safetensors", ".bin", ".model"})
-SUBJECT_FILES = frozenset({"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+REQUIRED_FILES = ("config.json", "tokenizer.json")
+OPTIONAL_FILES = frozenset({"generation_config.json", "tokenizer_config.json", "special_tokens_map.json"})
+SUBJECT_FILES = OPTIONAL_FILES | set(REQUIRED_FILES)
 
 
 class ConfigNames(Foreign):
@@ -102,6 +104,31 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
             f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
         )
     return _hub_file(spec, name)
+
+
+def is_at_hand(spec: SubjectSpec) -> bool:
+    """Return whether the small files of a subject can be read without the network, if at all."""
+    if looks_like_path(spec.model):
+        return True
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if constants.HF_HUB_OFFLINE or is_folder(spec):
+        return True
+    try:
+        return all(isinstance(try_to_load_from_cache(spec.model, name, revision=spec.revision), str) for name in REQUIRED_FILES)
+    except HFValidationError:
+        return True  # no name of the Hub: reading it says so
+
+
+def fetch_small_files(spec: SubjectSpec) -> None:
+    """Fetch configs and tokenizer of a subject of the Hub; raises FileMissingError and SubjectError."""
+    check_folder(spec)
+    for name in REQUIRED_FILES:
+        subject_file(spec, name)
+    for name in sorted(OPTIONAL_FILES):
+        with suppress(FileMissingError):
+            subject_file(spec, name)
 
 
 def hub_commit(spec: SubjectSpec) -> str:

@@ -86,7 +86,7 @@ def test_the_answer_does_not_wait_for_files(settings: Settings, body: dict[str, 
         job = answers[0].json()
         assert (answers[0].status_code, job["status"], job["request_counts"]["total"], job["corpus"]) == (202, "checking", 0, None)
         assert answers[0].headers["location"] == f"/v1/jobs/{job['id']}"
-        assert [(stage["stage"], stage["unit"], stage["total"]) for stage in job["stages"]] == [("check", "chunks", 1)]
+        assert [(stage["stage"], stage["unit"], stage["total"]) for stage in job["stages"]] == [("check", "percent", 100)]
         assert job["id"] in [item["id"] for item in http.get("/v1/jobs", params={"status": "checking"}).json()["items"]]
     until(lambda: apart.is_gone(reader), "what nobody waits for still reads")
 

@@ -22,6 +22,7 @@ from interp.domain.job_warnings import JobWarning, Largest, of_backend, of_corpu
 from interp.domain.lifecycle import Queue, Stage
 from interp.files.artifact_store import Store
 from interp.files.evidence_codec import encode_evidence
+from interp.planning.fetching import fetch
 from interp.planning.fingerprint import evidence_id
 from interp.planning.plan import Range, Shard, Sizes, count, plan, ranges_of, subtract
 from interp.planning.preflight import wanted_ranges
@@ -49,6 +50,8 @@ def prepare(work: Work) -> TaskResult:
 
     The corpus is read once to hash its texts, and once more to tokenise them.
     """
+    # At once, unless another machine fetched it for the check.
+    fetch(work.spec, lambda share: _report(work, KNOWN * share))
     listing = list_files(work.spec.corpus)
     found = index(work.spec.corpus, _copied(work, listing), lambda share: _report(work, KNOWN * (COPIED + (1 - COPIED) * share)))
     digest, identity = evidence_id(work.spec, found, library=True)

@@ -1,5 +1,6 @@
 """`glossator dictionaries` and `glossator runs`: list dictionaries, list runs, pin a run."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,17 @@ from api.cli.output.console import out, print_json, say, thousands
 from api.cli.output.tables import TableColumn, print_table
 from interp.domain.errors import InputError
 
+MOST_KNOWN = 50  # rows of names in a table
 
-def dictionaries(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+
+def dictionaries(
+    known: Annotated[str | None, typer.Option(metavar="TEXT", help="List published dictionaries whose names hold these words.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """List dictionaries, each with its current run."""
+    if known is not None:
+        _print_known(known, as_json)
+        return
     with connect.reader() as client:
         found = list(client.list_dictionaries())
     if as_json:
@@ -44,6 +53,21 @@ def runs(
         print_json(found)
     else:
         _print(found)
+
+
+def _print_known(text: str, as_json: bool) -> None:
+    """Print the names of published dictionaries that hold the text's words, and the source to give."""
+    from interp.dictionary import registry  # imports NumPy and YAML
+
+    found = list(registry.search(text))
+    if as_json:
+        print_json([asdict(item) | {"hook_point": item.hook_point, "source": item.source} for item in found])
+        return
+    columns = (TableColumn("source"), TableColumn("model", 1), TableColumn("hook point", 2), TableColumn("release", 3), TableColumn("id", 4))
+    rows = [(item.source, item.model, item.hook_point or "in its files", item.release, item.sae_id) for item in found[:MOST_KNOWN]]
+    print_table(out, columns, rows)
+    if len(found) > MOST_KNOWN:
+        say(f"{thousands(len(found) - MOST_KNOWN)} more; add a word, or --json for all")
 
 
 def _dictionary_row(item: dict[str, Any]) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -132,6 +132,15 @@ def _fields(stage: dict[str, Any]) -> dict[str, Any]:
         "rate": f"{thousands(done / seconds)} {stage['unit']}/s" if has_rate else "",
         "time": f"took {duration(seconds)}" if stage["finished_at"] else left,
     }
+
+
+@contextmanager
+def fetch_bar() -> Iterator[Callable[[float], None]]:
+    """Yield a function that shows the share of a download as a bar, from its first call on."""
+    columns = (TextColumn("fetching"), BarColumn(bar_width=32), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=1.0, visible=False)
+        yield lambda share: bar.update(task, completed=share, visible=True)
 
 
 def display(console: Console) -> LiveBars | PlainLines:

@@ -1,18 +1,22 @@
 """Registry of weight families, one module each, read without torch to check jobs."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
+from interp.dictionary import sources
 from interp.dictionary.canonical import DictionaryHeader, StoredDictionary, as_dictionary_errors, both_signs
-from interp.dictionary.weights import check_expansion
+from interp.dictionary.weights import StoredTensor, check_expansion
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
 from interp.domain.spec import DictionarySpec
 from interp.security import allowed_files
-from interp.security.allowed_files import file_digest
+from interp.security.allowed_files import Roots, file_digest
 from interp.subject import hooks
 
 
@@ -54,15 +58,20 @@ LONGEST_PART = 120
 
 def read(spec: DictionarySpec) -> StoredDictionary:
     """Open a dictionary without weights; raises FileMissingError, DictionaryFormatUnknownError and DictionaryError."""
-    source = Path(allowed_files.expand(spec.source))
+    with sources.reading(spec) as (source, roots):
+        found = _read(sources.resolve(spec), source)
+    return found if roots is None else replace(found, tensors={name: _inside(roots, tensor) for name, tensor in found.tensors.items()})
+
+
+def _read(spec: DictionarySpec, source: Path) -> StoredDictionary:
     kind = allowed_files.kind_of(source)
     if kind == "other":
         raise allowed_files.not_regular(source)
     if kind == "nothing":
         raise FileMissingError(
             f"{spec.source} does not exist.",
-            why="A dictionary is a folder or file of weights.",
-            cure="Check the path; a relative one counts from where the service was started.",
+            why="A dictionary is a folder or file of weights, a place (hf://, s3://, wandb://) or a name of SAELens or Neuronpedia.",
+            cure="Check the path; a relative one counts from where the service was started. `glossator dictionaries --known TEXT` searches names.",
         )
     with as_dictionary_errors(source, spec.format):
         reading = _format(source, spec.format).read(source, spec)
@@ -88,11 +97,14 @@ def header_of(spec: DictionarySpec) -> DictionaryHeader:
 def dictionary_digest(spec: DictionarySpec) -> str:
     """Return the digest of the weight files and of how they are read."""
     header = header_of(spec)
-    digests = {path.name: file_digest(path) for path in header.files}
+    with sources.reading(spec):
+        digests = {path.name: file_digest(path) for path in header.files}
     # Names in hashed identities never change: `features` is n_features, `width` d_in.
     facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
     # Left out of the hash where it is the default, as digests of before have it.
     facts |= {} if header.polarity == "positive" else {"polarity": header.polarity}
+    if spec.norm_scaling_factor is not None:
+        facts |= {"norm_scaling_factor": spec.norm_scaling_factor}
     return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})
 
 
@@ -117,6 +129,20 @@ def _format(source: Path, name: str) -> Format:
         why="No file in it has the names that a family gives to its own." if allowed_files.is_folder(source) else "",
         cure=f"Name its format: {', '.join(sorted(FORMATS))}.",
     )
+
+
+def _inside(roots: Roots, tensor: StoredTensor) -> StoredTensor:
+    """Return the tensor with its file opened inside the roots, whenever it is read."""
+
+    def stream() -> Iterator[NDArray[Any]]:
+        blocks = tensor.stream()
+        with allowed_files.within(roots):
+            first = next(blocks, None)  # opens the file
+        if first is not None:
+            yield first
+            yield from blocks
+
+    return replace(tensor, stream=stream)
 
 
 def _module(name: str) -> Format:

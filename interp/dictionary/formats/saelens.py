@@ -125,10 +125,12 @@ def recognise(source: Path) -> bool:
     return has_files(source, CONFIG, WEIGHTS)
 
 
-def read(source: Path, spec: DictionarySpec) -> StoredDictionary:  # noqa: ARG001
+def read(source: Path, spec: DictionarySpec) -> StoredDictionary:
     weights = source / WEIGHTS
     raw = read_json(source / CONFIG, DictionaryError, DICTIONARY_CONFIG)
     content = modern(raw, source)
+    if spec.norm_scaling_factor is not None:
+        content |= {"norm_scaling_factor": spec.norm_scaling_factor}
     config = typed(SaeLensConfig, content, source / CONFIG, DictionaryError, CURE)
     tensors = read_safetensors(weights)
     architecture, metadata = config.architecture, config.metadata
@@ -217,7 +219,8 @@ def _input_norm(config: SaeLensConfig, source: Path) -> InputNorm:
         raise DictionaryError(
             f"{source}: its input is normalised by {brief(norm)}, which is not folded into the weights.",
             why="The factor that belongs to it is not in the files.",
-            cure="Call `sae.fold_activation_norm_scaling_factor(factor)` (or fold the whitening) in SAELens and save it again.",
+            cure="Set `dictionary.norm_scaling_factor`; or fold it in SAELens (`sae.fold_activation_norm_scaling_factor(factor)`, or the whitening) "
+            "and save the dictionary again.",
         )
     loaded = config.metadata.model_from_pretrained_kwargs
     if loaded is not None and loaded.center_writing_weights:

@@ -14,7 +14,7 @@ from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.listings import queries
 from interp.store.queue.chunks import leased_by_stage
 
-UNITS = {Stage.CHECK: "chunks", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+UNITS = {Stage.CHECK: "percent", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
 
 
