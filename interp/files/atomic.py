@@ -38,8 +38,9 @@ def new_folder(target: Path) -> Iterator[Path]:
             draft.mkdir()
             with _held(draft, os.O_RDONLY):
                 yield draft
-                for path in draft.iterdir():
-                    sync(path)
+                for path in draft.rglob("*"):
+                    if path.is_file():
+                        sync(path)
                 try:
                     draft.rename(target)
                 except OSError as error:

@@ -1,0 +1,181 @@
+"""Dictionaries of a Hub and of a bucket, from real servers on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from benches import tiny
+from interp.dictionary import downloads, sources
+from interp.dictionary.formats import dictionary_digest, read
+from interp.domain.errors import DictionaryError, FileMissingError, PathRefusedError
+from interp.domain.spec import DictionarySpec
+from interp.security.allowed_files import Roots, within
+from tests.artifacts import bucket
+from tests.hub import COMMIT, Hub, Repository, local_hub
+
+# Fetches and reads each source of the arguments in a process of its own: huggingface_hub reads its settings when it is imported. No root is allowed.
+READ = """
+import json, sys
+from pathlib import Path
+from huggingface_hub import constants
+from interp.dictionary import sources
+from interp.dictionary.formats import dictionary_digest, read
+from interp.domain.errors import GlossatorError
+from interp.domain.spec import DictionarySpec
+from interp.security.allowed_files import Roots, within
+constants.DOWNLOAD_CHUNK_SIZE = 64  # what has come in whole parts of this size is kept
+for source, format in json.loads(sys.argv[1]):
+    spec, shares = DictionarySpec(source=source, format=format, hook_point="blocks.1.hook_resid_pre"), []
+    try:
+        with within(Roots(())):
+            fetched = sources.fetch(spec, shares.append)
+            found = read(fetched)
+            files = sorted(path.name for path in Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/**/*") if path.is_file())
+            facts = {"features": found.canonical().W_enc.shape[1], "digest": dictionary_digest(fetched)}
+            print(json.dumps(facts | {"source": fetched.source, "shares": shares, "files": files}))
+    except GlossatorError as error:
+        print(json.dumps({"error": type(error).__name__, "what": error.what, "why": error.why, "cure": error.cure}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("dictionary")
+    tiny.write_dictionary(made, tiny.WIDTH, tiny.FEATURES)
+    return made
+
+
+@pytest.fixture
+def hub(folder: Path) -> Iterator[Hub]:
+    files = {f"layer/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    weights = files["layer/sae_weights.safetensors"]
+    with local_hub() as hub:
+        hub.models["org/sae"] = Repository(
+            {**files, "README.md": b"# Sparse", "layer/curve.png": b"picture", "other/sae_weights.safetensors": weights, "config.json": b"{}"},
+            tags=("v1",),
+        )
+        hub.models["org/secret"] = Repository(files, token="hf_right")
+        hub.models["org/page"] = Repository(files | {"layer/sae_weights.safetensors": b"<!DOCTYPE html><html>Sign in</html>" * 100})
+        hub.models["org/short"] = Repository(files | {"layer/sae_weights.safetensors": weights[:-100]})
+        hub.models["org/many"] = Repository({f"part_{number}.safetensors": b"x" for number in range(downloads.MOST_WEIGHTS + 1)})
+        yield hub
+
+
+def fetched(hub: Hub, home: Path, *asked: tuple[str, str], **environment: str) -> list[dict[str, Any]]:
+    variables = {**os.environ, **hub.environment(home), **environment}
+    done = subprocess.run([sys.executable, "-c", READ, json.dumps(asked)], env=variables, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    hub.breaks = 2
+    whole, tag, behind, neurons, root, gone, secret, revision, path, page, short, many, dataset = fetched(
+        hub,
+        tmp_path,
+        ("hf://org/sae/layer", "auto"),
+        ("hf://org/sae@v1/layer/", "auto"),
+        ("hf://org/sae/layer@v1", "auto"),
+        ("hf://org/sae", "neurons"),
+        ("hf://org/sae", "auto"),
+        ("hf://org/gone/layer", "auto"),
+        ("hf://org/secret/layer", "auto"),
+        ("hf://org/sae@v9/layer", "auto"),
+        ("hf://org/sae/nowhere", "auto"),
+        ("hf://org/page/layer", "auto"),
+        ("hf://org/short/layer", "auto"),
+        ("hf://org/many", "auto"),
+        ("hf://datasets/org/sae", "auto"),
+    )
+    local = DictionarySpec(source=str(folder), hook_point="blocks.1.hook_resid_pre")
+    assert whole["digest"] == dictionary_digest(local), "the same files are the same dictionary, wherever they come from"
+    assert whole["features"] == tiny.FEATURES
+    assert whole["files"] == ["cfg.json", "sae_weights.safetensors"], "one dictionary's files, not the repository"
+    assert whole["source"] == tag["source"] == behind["source"] == f"hf://org/sae@{COMMIT}/layer"
+    assert (whole["shares"][-1], hub.breaks) == (1.0, 0)
+    assert whole["shares"] == sorted(whole["shares"])
+    again = [place for method, place, part in hub.requests if method == "GET" and part]
+    assert again, "what came before the connection broke is not fetched again"
+    assert len(tag["shares"]) == len(behind["shares"]) == len(whole["files"]), "all are there: no part comes again"
+    assert neurons["error"] == "SubjectError"  # its config.json says nothing of a model: that was all that was fetched
+    assert not any("other" in place for _, place, _ in hub.requests)
+    assert "layer, other" in root["why"]
+    assert {answer["error"] for answer in (root, gone, secret, revision, path)} == {"FileMissingError"}
+    assert "HF_TOKEN" in secret["cure"]
+    assert "nowhere" in path["what"]
+    assert "no safetensors file" in page["why"]
+    assert "cut short" in short["why"]
+    assert "part_" in many["cure"]
+    assert "hf://organisation/repository" in dataset["cure"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hf://org",
+        "hf://org/../x",
+        "hf://org/sae/../../etc",
+        "hf://org/sae@v1/x@v2",
+        "hf://org/sae/%2e%2e",
+        "hf://org/sae@../x",
+        "hf://user:key@host/x",
+    ],
+)
+def test_what_names_no_repository_asks_nobody(source: str) -> None:
+    with pytest.raises(DictionaryError, match="names no dictionary"):
+        sources.fetch(DictionarySpec(source=source))
+
+
+@pytest.mark.parametrize("source", ["http://127.0.0.1/dictionary", "https://huggingface.co/org/sae", "gs://bucket/folder", "memory://a", "://"])
+def test_other_places_are_refused(source: str) -> None:
+    with pytest.raises(DictionaryError, match="is no place of a dictionary"):
+        read(DictionarySpec(source=source))
+
+
+def test_a_file_url_is_a_path_and_stays_inside_the_roots(folder: Path) -> None:
+    spec = DictionarySpec(source=f"file://{folder}")
+    assert dictionary_digest(spec) == dictionary_digest(DictionarySpec(source=str(folder)))
+    with within(Roots(())), pytest.raises(PathRefusedError):
+        read(spec)
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[bucket.Bucket]:
+    monkeypatch.setattr(downloads, "copies", lambda: tmp_path / "copies")
+    with bucket.server() as options:
+        for name, value in {"ENDPOINT_URL": "endpoint_url", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}.items():
+            monkeypatch.setenv(f"AWS_{name}", options[value])
+        yield bucket.new_bucket(options)
+
+
+def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, folder: Path) -> None:
+    files = fsspec.filesystem("s3", **stored.options)
+    for path in folder.iterdir():
+        files.pipe_file(f"{stored.url}/deep/layer/{path.name}", path.read_bytes())
+    spec = DictionarySpec(source=f"{stored.url}/deep/layer")
+    for buckets in ((), ("s3://other",), (f"{stored.url}/deep/la",)):
+        with within(Roots((), buckets=buckets)), pytest.raises(PathRefusedError, match="GLOSSATOR_BUCKETS"):
+            read(spec)
+    with within(Roots((), buckets=(stored.url,))):
+        fetched = sources.fetch(spec)
+        assert fetched.source.startswith(f"{stored.url}/deep/layer#")
+        digest = dictionary_digest(fetched)
+        assert read(fetched).canonical().W_enc.shape == (tiny.WIDTH, tiny.FEATURES)
+        with pytest.raises(FileMissingError, match="deep"):
+            read(DictionarySpec(source=f"{stored.url}/deep"))
+        with pytest.raises(PathRefusedError):
+            read(DictionarySpec(source=f"{stored.url}/../other"))
+        files.pipe_file(f"{stored.url}/deep/layer/cfg.json", b"{}")
+        assert read(fetched).header.n_features == tiny.FEATURES, "a job reads the version that it was submitted with"
+        with pytest.raises(DictionaryError, match="has changed"):
+            sources.fetch(fetched)
+    assert digest == dictionary_digest(DictionarySpec(source=str(folder)))
+    with within(Roots((), buckets=("s3://other",))), pytest.raises(PathRefusedError):
+        read(fetched)
