@@ -68,7 +68,7 @@ def accept(spec: JobSpec, settings: Settings) -> Accepted:
 
 
 def check(spec: JobSpec, settings: Settings, progress: Callable[[float], None] = lambda _share: None) -> AdmittedJob:
-    """Check in this process, once its files are fetched; raises what `accept`, `fetch` and the preflight raise."""
+    """Fetch and check in this process; raises what `accept`, `fetch` and the preflight raise."""
     accepted = accept(spec, settings)
     with allowed_files.within(accepted.reading.roots):
         whole = fetch(accepted.spec, progress)
@@ -83,7 +83,7 @@ def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> Adm
 
 
 def check_in_time(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob | None:
-    """Return the checked job; None if it takes over `seconds` or the network, so that a worker continues."""
+    """Return the checked job; None where a worker continues: after `seconds`, or for the network."""
     with allowed_files.within(accepted.reading.roots):
         if needs_worker(accepted.spec):
             return None

@@ -1,4 +1,4 @@
-"""Downloads of dictionaries: configs and weights of one folder or file, and no more of its place."""
+"""Downloads of the configs and weights of one dictionary, and no more of its place."""
 
 import hashlib
 import json
@@ -178,7 +178,7 @@ def _of_repository(api: Any, repo: str, commit: str, inner: str, spec: Dictionar
 
 
 def _wanted(entries: Sequence[_Remote], file: str | None, folder: str, spec: DictionarySpec) -> list[_Remote]:
-    """Return configs and weights of the folder, or the file and the configs beside it; configs first."""
+    """Return the folder's configs and weights, or the file and the configs beside it."""
     configs = [entry for entry in entries if PurePosixPath(entry.path).suffix in CONFIGS and entry.size <= CONFIG_BYTES]
     if spec.format == "neurons":
         return [entry for entry in configs if PurePosixPath(entry.path).name == "config.json"]
@@ -199,7 +199,7 @@ def _wanted(entries: Sequence[_Remote], file: str | None, folder: str, spec: Dic
 
 
 def _copied(place: str, pin: str | None, files: Sequence[_Remote], top: str, progress: Progress) -> Fetched:
-    """Copy files to a folder named by what their place says of them; an equal copy is used again."""
+    """Copy files to a folder of their version, unless it is there."""
     facts = json.dumps(sorted((file.path, file.size, file.stamp) for file in files))
     stamp = hashlib.sha256(facts.encode()).hexdigest()[:16]
     if pin is not None and pin != stamp:

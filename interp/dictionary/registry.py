@@ -29,7 +29,7 @@ MOST_LISTED = 8
 
 @dataclass(frozen=True, slots=True)
 class KnownDictionary:
-    """One dictionary of the table; `factor` is the scale of its inputs where its files lack it."""
+    """One dictionary of the table; `factor` scales its inputs where its files lack it."""
 
     release: str
     sae_id: str
@@ -68,12 +68,12 @@ _TABLE = TypeAdapter(dict[str, _Release])
 
 
 def is_name(source: str) -> bool:
-    """Return whether the text can be a name of the table; a Neuronpedia id can be a path, too."""
+    """Return whether the text can be a name of the table, or also a path."""
     return bool(RELEASE.fullmatch(source) or NEURONPEDIA_ID.fullmatch(source) or NEURONPEDIA_URL.fullmatch(source))
 
 
 def resolve(spec: DictionarySpec) -> DictionarySpec:
-    """Return the spec with a name's place on the Hub, and what the files there do not say.
+    """Return the spec with a name's place, and what the files there lack.
 
     Raises FileMissingError for unknown names, and DictionaryError without the table.
     """

@@ -30,7 +30,7 @@ SHOWN = 200
 
 
 def is_elsewhere(source: str) -> bool:
-    """Return whether the text names no local path by its form; a local file goes before a Neuronpedia id."""
+    """Return whether the text is no local path; a local file goes before a Neuronpedia id."""
     if registry.NEURONPEDIA_ID.fullmatch(source):
         return not os.path.lexists(source)
     return registry.is_name(source) or ("://" in source and not source.startswith(LOCAL))
@@ -61,7 +61,7 @@ def fetch(spec: DictionarySpec, progress: Progress = lambda _share: None) -> Dic
 
 @contextmanager
 def reading(spec: DictionarySpec) -> Iterator[tuple[Path, Roots | None]]:
-    """Yield a dictionary's local folder or file; what was fetched can be read within the block.
+    """Yield a dictionary's local folder or file, readable within the block.
 
     Beside it come the roots of the block, None for local sources. Raises the errors of `fetch`.
     """

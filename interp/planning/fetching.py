@@ -1,4 +1,4 @@
-"""What a job names on the Hub or in buckets, fetched before its files are checked.
+"""Fetch what a job names elsewhere, before its files are checked.
 
 The processes that check files reach no network and have no token. A worker therefore fetches first, in the chunk `check`.
 """

@@ -107,7 +107,7 @@ def subject_file(spec: SubjectSpec, name: str) -> Path:
 
 
 def is_at_hand(spec: SubjectSpec) -> bool:
-    """Return whether the small files of a subject can be read without the network, if at all."""
+    """Return whether a subject's small files can be read without the network, if at all."""
     if looks_like_path(spec.model):
         return True
     from huggingface_hub import constants, try_to_load_from_cache

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import fsspec
 import pytest
@@ -179,3 +181,47 @@ def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, folder: Path
     assert digest == dictionary_digest(DictionarySpec(source=str(folder)))
     with within(Roots((), buckets=("s3://other",))), pytest.raises(PathRefusedError):
         read(fetched)
+
+
+@dataclass
+class RunFile:
+    """A file of a run, as the client of Weights & Biases gives it."""
+
+    name: str
+    content: bytes
+    md5: str = "x"
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def download(self, root: str, replace: bool) -> IO[bytes]:
+        (Path(root) / self.name).write_bytes(self.content)
+        return (Path(root) / self.name).open("rb")
+
+
+def test_a_run_gives_its_last_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("config.yaml", "samples_900.pt", "samples_1000.pt", "../samples_2000.pt", "other.bin")
+    files = [RunFile(name, name.encode()) for name in names]
+    api = SimpleNamespace(run=lambda name: SimpleNamespace(files=lambda: files if name == "team/sparse/abc" else []))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Api=lambda **_: api))
+    monkeypatch.setattr(downloads, "copies", lambda: tmp_path)
+    fetched = sources.fetch(DictionarySpec(source="wandb://team/sparse/abc"))
+    assert fetched.source.startswith("wandb://team/sparse/abc/samples_1000.pt#")
+    with sources.reading(fetched) as (path, _):
+        assert path.read_bytes() == b"samples_1000.pt"
+    named = sources.fetch(DictionarySpec(source="wandb://team/sparse/abc/other.bin"))
+    assert "/other.bin#" in named.source
+    files[2].md5 = "y"
+    with pytest.raises(DictionaryError, match="has changed"):
+        sources.fetch(fetched)
+    for source in ("wandb://team/sparse/none", "wandb://team/sparse/abc/config.yaml", "wandb://team/sparse/abc/none.pt"):
+        with pytest.raises(FileMissingError):
+            sources.fetch(DictionarySpec(source=source))
+    for source in ("wandb://team/sparse", "wandb://team/sparse/../x", "wandb://team/sparse/abc/../x"):
+        with pytest.raises(DictionaryError, match="names no dictionary"):
+            sources.fetch(DictionarySpec(source=source))
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(DictionaryError) as raised:
+        sources.fetch(DictionarySpec(source="wandb://team/sparse/abc"))
+    assert "glossator[wandb]" in raised.value.cure

@@ -86,6 +86,19 @@ def test_a_redirect_past_tls_is_not_followed(names: Callable[..., None], place: 
         client(OutgoingPolicy.of(["https://huggingface.co"]), httpx2.MockTransport(answer)).get("https://huggingface.co/x")
 
 
+def test_the_token_stays_with_the_hub(names: Callable[..., None]) -> None:
+    seen: dict[str, str | None] = {}
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen[request.headers["host"]] = request.headers.get("authorization")
+        return httpx2.Response(302, headers={"location": "https://store.example/blob"}) if len(seen) == 1 else httpx2.Response(200)
+
+    names(PUBLIC, PUBLIC)
+    asking = client(OutgoingPolicy.of(["https://huggingface.co"]), httpx2.MockTransport(answer))
+    asking.get("https://huggingface.co/org/model/resolve/main/x", headers={"authorization": "Bearer hf_secret"})
+    assert seen == {"huggingface.co": "Bearer hf_secret", "store.example": None}
+
+
 def test_a_mirror_cannot_lead_into_the_servers_network() -> None:
     async def work() -> None:
         async with hostile(says(b"secrets")) as other:

@@ -50,6 +50,7 @@ def test_names_of_the_hub_from_submission_to_the_end(tiny_job: JobSpec, tmp_path
         "dictionary": {"source": "tiny/1-res-jb", "name": "tiny@1-res"},
         "corpus": body["corpus"] | {"path": "hf://datasets/org/texts", "include": ["*.jsonl"]},
     }
+    named |= {"features": "0-3", "scorers": [{"name": "detection", "nulls": 1}]}
     gone = body | {"dictionary": {"source": "hf://org/gone/layer"}}
     with local_hub() as hub:
         hub.models["org/tiny"] = Repository(files_of(tiny_job.subject.model))

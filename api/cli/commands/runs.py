@@ -56,7 +56,7 @@ def runs(
 
 
 def _print_known(text: str, as_json: bool) -> None:
-    """Print the names of published dictionaries that hold the text's words, and the source to give."""
+    """Print the published dictionaries whose names hold the text's words."""
     from interp.dictionary import registry  # imports NumPy and YAML
 
     found = list(registry.search(text))

@@ -136,7 +136,7 @@ def _fields(stage: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def fetch_bar() -> Iterator[Callable[[float], None]]:
-    """Yield a function that shows the share of a download as a bar, from its first call on."""
+    """Yield a function that shows the share of a download as a bar."""
     columns = (TextColumn("fetching"), BarColumn(bar_width=32), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=1.0, visible=False)
