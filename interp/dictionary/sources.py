@@ -30,7 +30,7 @@ SHOWN = 200
 
 
 def is_elsewhere(source: str) -> bool:
-    """Return whether the text is no local path; a local file goes before a Neuronpedia id."""
+    """Return whether the text is no local path; a file goes before a Neuronpedia id."""
     if registry.NEURONPEDIA_ID.fullmatch(source):
         return not os.path.lexists(source)
     return registry.is_name(source) or ("://" in source and not source.startswith(LOCAL))
