@@ -11,6 +11,7 @@ All variants are measured in one process, alternating over slices of the same ba
 
 `ratio_to_floor` and `ratio_to_tight_floor` are medians over the repeats, each of all the tokens; `spread` is their lowest and highest. With
 `--json` the standard output is one object per line and nothing else. `--memory` prints the peak memory of ours over increasing numbers of tokens.
+`--dictionaries 4` compares four dictionaries in one pass of the subject with a pass for each, spread over the hook points (joined by +).
 """
 
 import argparse
