@@ -9,6 +9,7 @@ from api.reads import cursors, pages
 from api.reads.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.reads.names import corpus_name, exact, run_name
 from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, FeatureSummary
+from interp.domain.errors import InputError
 from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, RunRow
 from interp.store.listings import feature_detail, queries
@@ -104,10 +105,16 @@ def _dictionary(row: DictionaryRow, subject: str, current: RunRow | None, states
 
 
 def features(session: Session, dictionary: str, filters: FeatureFilters) -> FeaturePage:
-    """Return one page of the features of a run; raises NotFoundError and CursorInvalidError."""
+    """Return one page of the features of a run; raises NotFoundError, CursorInvalidError, InputError."""
     row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)
+    if not run.tokens and (filters.min_density is not None or filters.max_density is not None):
+        raise InputError(
+            f"The density of the features of {run_name(run, row)} is not known.",
+            why="Its evidence was imported from records, which are not a whole corpus.",
+            cure="Leave out min_density and max_density.",
+        )
     query = filters.query(run.id, after)
     found, last = pages.filled(lambda place, left: queries.features(session, replace(query, after=place, limit=left)), query.limit, after)
     best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])

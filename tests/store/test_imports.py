@@ -10,8 +10,9 @@ import pytest
 from api.app import create_app
 from api.cli.commands import imports as command
 from benches.in_process import InProcess
-from glossator import Client
+from glossator import ApiError, Client
 from interp.config.settings import Settings
+from interp.domain.errors import InputError
 from interp.domain.lifecycle import Queue
 from tests.corpus.test_feature_records import record, written
 from tests.store import steps
@@ -50,6 +51,8 @@ def test_a_run_without_a_model(
     assert sorted(listed) == [0, 1, 2, 3, 4, 5, 9]
     assert listed[3] | {"label": "the word cat", "explainer": "imported", "density": None, "mean_active": None, "score": None} == listed[3]
     assert (listed[3]["max_activation"], listed[9]["max_activation"]) == (2.5, None)
+    with pytest.raises(ApiError, match=r"density .* not known"):
+        list(client.list_features("toy@2-resid", max_density=0.5))
     feature = client.get_feature("toy@2-resid", 3)
     assert feature["statistics"]["density"] is None
     assert "not a whole corpus" in feature["statistics"]["reason"]
@@ -58,6 +61,8 @@ def test_a_run_without_a_model(
     assert "".join(feature["contexts"][0]["tokens"]).count(" fox") == 1
     assert {row["text"] for row in client.list_explanations(dictionary="toy@2-resid")} == {"the word cat", "of no context␛[31m"}
 
+    with pytest.raises(InputError, match="random_weights"):
+        imported(settings, folder, monkeypatch, capsys, explainer=["pattern"], change=["controls=[random_weights]"])
     # The same again adds nothing but the job.
     _, resid = imported(settings, folder, monkeypatch, capsys, explainer=["pattern"], scorer=["detection", "simulation"])
     drain(Runtime.of(settings), Queue.GPU, Queue.LLM)

@@ -8,6 +8,7 @@ import typer
 from api.cli.commands.submit import assignments, read_spec
 from api.cli.output.console import out, print_json, say
 from interp.config.settings import settings
+from interp.domain.errors import InputError
 
 if TYPE_CHECKING:
     from interp.store.db.engine import Session
@@ -74,6 +75,8 @@ def _submit(
     }
     given |= {"features": ",".join(map(str, run.features)), "explainers": explainers, "scorers": scorers or []}
     spec, sizes = read_spec(None, given | assignments(change)), settings()
+    if "random_weights" in spec.controls:
+        raise InputError("Imported records have no random_weights control.", why="It runs a model.", cure="Leave it out of controls.")
     plans = plan(ranges_of(run.features), [], [], None, bool(spec.scorers), Sizes(sizes.merge_chunk_features, sizes.explain_chunk_features))
     return jobs.submit_on_run(session, spec, run.dictionary_id, run.id, plans).id
 
