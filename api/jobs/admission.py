@@ -14,10 +14,11 @@ from api.jobs.estimate import COUNT, CountRequest
 from api.jobs.paths import located
 from api.schemas.usage import EstimateAnswer
 from interp.config.settings import Settings
-from interp.domain.errors import ChecksBusyError
+from interp.domain.cleaning import one_line
+from interp.domain.errors import ChecksBusyError, CorpusError
 from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
-from interp.planning.fetching import fetch, needs_worker
+from interp.planning.fetching import fetch, needs_worker, reads_remote_corpus
 from interp.planning.model_requirements import Need
 from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
 from interp.security import addresses, allowed_files
@@ -78,6 +79,12 @@ def check(spec: JobSpec, settings: Settings, progress: Callable[[float], None] =
 
 def check_apart(accepted: Accepted, processes: Processes, seconds: float) -> AdmittedJob:
     """Check in a sandbox; raises what `check` raises, FilesTakeTooMuchError, ChecksBusyError."""
+    if reads_remote_corpus(accepted.spec):
+        raise CorpusError(
+            f"{one_line(accepted.spec.corpus.path)} is not on this machine.",
+            why="An estimate reads texts at once, and only a worker fetches them.",
+            cure="Estimate with some of its texts in a local file; or submit the job with a budget.",
+        )
     with processes.begin(CHECK, accepted.reading, seconds) as pending:
         return accepted.with_facts(pending.result())
 

@@ -69,6 +69,12 @@ def from_hub(spec: DictionarySpec, progress: Progress) -> Fetched:
         raise _no_place(spec, "hf://organisation/repository@revision/path")
     repo, inner = match[1], match[3].strip("/")
     revision = match[2] or match[4]
+    if not reaches_hub():
+        raise FileMissingError(
+            f"{one_line(spec.source, SHOWN)} is not on this machine yet.",
+            why="This process does not ask the Hub.",
+            cure="Submit the job: a worker fetches the dictionary. Or give a local path; if HF_HUB_OFFLINE is set, unset it.",
+        )
     hub.guard_hub()
     with _hub_errors(spec.source):
         api = HfApi()
@@ -145,6 +151,13 @@ def check_bucket(source: str) -> None:
         raise allowed_files.bucket_refused(url)
 
 
+def reaches_hub() -> bool:
+    """Return whether this process may ask the Hub; those that check files may not."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE
+
+
 def copies() -> Path:
     """Return the folder of copies and records, in the Hub's folder for such files."""
     from huggingface_hub import cached_assets_path
@@ -183,11 +196,12 @@ def _wanted(entries: Sequence[_Remote], file: str | None, folder: str, spec: Dic
     if spec.format == "neurons":
         return [entry for entry in configs if PurePosixPath(entry.path).name == "config.json"]
     beside = {f"{folder}/{INNER}/{INNER_FILE}".lstrip("/")}
+    named = {file, file and file.replace("W_enc_", "W_dec_")}  # the two files of a cross-layer transcoder's layer
     weights = [
         entry
         for entry in entries
         if PurePosixPath(entry.path).suffix in WEIGHTS
-        and (entry.path == file if file else entry.path in beside or str(PurePosixPath(entry.path).parent) in (folder, folder or "."))
+        and (entry.path in named if file else entry.path in beside or str(PurePosixPath(entry.path).parent) in (folder, folder or "."))
     ]
     if len(weights) > MOST_WEIGHTS:
         raise DictionaryError(

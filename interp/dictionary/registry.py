@@ -48,10 +48,11 @@ class KnownDictionary:
     @property
     def source(self) -> str:
         """Return the text to give as `dictionary.source`."""
-        return self.neuronpedia or f"saelens:{self.release}/{self.sae_id}"
+        is_plain = self.neuronpedia is not None and NEURONPEDIA_ID.fullmatch(self.neuronpedia) is not None
+        return str(self.neuronpedia) if is_plain else f"saelens:{self.release}/{self.sae_id}"
 
 
-class _Row(BaseModel):
+class _Row(BaseModel, coerce_numbers_to_str=True):
     id: str
     path: str
     neuronpedia: str | None = None
@@ -83,8 +84,12 @@ def resolve(spec: DictionarySpec) -> DictionarySpec:
     # Single files of weights have no config beside them that names the hook point.
     hook_point = spec.hook_point or (known.hook_point if known.path.endswith(".pt") else None)
     factor = spec.norm_scaling_factor or known.factor
-    place = f"hf://{known.repo}/{known.path}".rstrip("/")
-    return spec.model_copy(update={"source": place, "hook_point": hook_point, "norm_scaling_factor": factor})
+    # A cross-layer transcoder has the number of a layer for a path, whose files alone do not show the family.
+    is_layer = known.path.isdigit()
+    path = f"W_enc_{known.path}.safetensors" if is_layer else known.path
+    kind = "cross_layer_transcoder" if is_layer and spec.format == "auto" else spec.format
+    place = f"hf://{known.repo}/{path}".rstrip("/")
+    return spec.model_copy(update={"source": place, "format": kind, "hook_point": hook_point, "norm_scaling_factor": factor})
 
 
 def search(text: str) -> Iterator[KnownDictionary]:

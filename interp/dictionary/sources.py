@@ -53,9 +53,12 @@ def fetch(spec: DictionarySpec, progress: Progress = lambda _share: None) -> Dic
     spec = resolve(spec)
     if not is_elsewhere(spec.source):
         return spec
+    if (known := _recorded(spec)) and known.source == spec.source:
+        return spec  # this version is here
     fetched = FETCH[_scheme(spec.source)](spec, progress)
-    with writing(_record_of(fetched.source, spec)) as file:
-        file.write(RECORD.dump_json(fetched))
+    for source in {spec.source, fetched.source}:
+        with writing(_record_of(source, spec)) as file:
+            file.write(RECORD.dump_json(fetched))
     return spec.model_copy(update={"source": fetched.source})
 
 
@@ -71,7 +74,9 @@ def reading(spec: DictionarySpec) -> Iterator[tuple[Path, Roots | None]]:
         return
     if _scheme(spec.source) == "s3":
         downloads.check_bucket(spec.source)
-    fetched = _recorded(spec) or _recorded(fetch(spec))
+    known = _recorded(spec)
+    is_usable = known is not None and (known.source == spec.source or not downloads.reaches_hub())
+    fetched = known if is_usable else _recorded(fetch(spec))
     if fetched is None:
         raise DictionaryError(f"{one_line(spec.source, SHOWN)} was fetched and is gone.", cure="Keep HF_HOME while jobs run.")
     roots = Roots((fetched.root,), allowed_files.SYSTEM)
@@ -90,7 +95,7 @@ def _scheme(source: str) -> str:
 
 
 def _recorded(spec: DictionarySpec) -> Fetched | None:
-    """Return what was fetched of this version before, if all of it is still there."""
+    """Return what was last fetched of the source, if all of it is still there."""
     try:
         content = _record_of(spec.source, spec).read_bytes()[:LARGEST_RECORD]
         found = RECORD.validate_json(content)

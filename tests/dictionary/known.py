@@ -11,6 +11,11 @@ tiny-res:
   - {id: blocks.1.hook_resid_pre, path: layer, neuronpedia: tiny/1-res-jb, l0: 3.0}
   - {id: blocks.0.hook_resid_pre, path: scaled, norm_scaling_factor: 0.5}
   - {id: blocks.0.hook_resid_post, path: v5_layer_0.pt, neuronpedia: tiny/0-res-oai}
+across-layers:
+  model: tiny
+  repo_id: org/clt
+  saes:
+  - {id: layer_3, path: 3}
 other-release:
   model: another
   repo_id: org/others

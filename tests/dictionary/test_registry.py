@@ -47,6 +47,8 @@ def test_the_table_says_what_files_do_not() -> None:
     assert (scaled.source, scaled.norm_scaling_factor) == ("hf://org/sae/scaled", 0.5)
     openai = sources.resolve(DictionarySpec(source="tiny/0-res-oai"))
     assert (openai.source, openai.hook_point) == ("hf://org/sae/v5_layer_0.pt", "blocks.0.hook_resid_post")
+    layer = sources.resolve(DictionarySpec(source="saelens:across-layers/layer_3"))
+    assert (layer.source, layer.format) == ("hf://org/clt/W_enc_3.safetensors", "cross_layer_transcoder")
     chosen = sources.resolve(DictionarySpec(source="tiny/0-res-oai", hook_point="blocks.1.hook_resid_pre"))
     assert chosen.hook_point == "blocks.1.hook_resid_pre"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def hub(folder: Path) -> Iterator[Hub]:
         hub.models["org/secret"] = Repository(files, token="hf_right")
         hub.models["org/page"] = Repository(files | {"layer/sae_weights.safetensors": b"<!DOCTYPE html><html>Sign in</html>" * 100})
         hub.models["org/short"] = Repository(files | {"layer/sae_weights.safetensors": weights[:-100]})
+        hub.models["org/clt"] = Repository({f"W_{part}_{layer}.safetensors": b"x" for part in ("enc", "dec") for layer in (1, 3)})
         hub.models["org/many"] = Repository({f"part_{number}.safetensors": b"x" for number in range(downloads.MOST_WEIGHTS + 1)})
         yield hub
 
@@ -79,7 +81,7 @@ def fetched(hub: Hub, home: Path, *asked: tuple[str, str], **environment: str) -
 
 def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.breaks = 2
-    whole, tag, behind, neurons, root, gone, secret, revision, path, page, short, many, dataset = fetched(
+    whole, tag, behind, neurons, root, gone, secret, revision, path, page, short, many, layer, dataset = fetched(
         hub,
         tmp_path,
         ("hf://org/sae/layer", "auto"),
@@ -94,6 +96,7 @@ def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path
         ("hf://org/page/layer", "auto"),
         ("hf://org/short/layer", "auto"),
         ("hf://org/many", "auto"),
+        ("hf://org/clt/W_enc_3.safetensors", "cross_layer_transcoder"),
         ("hf://datasets/org/sae", "auto"),
     )
     local = DictionarySpec(source=str(folder), hook_point="blocks.1.hook_resid_pre")
@@ -115,6 +118,11 @@ def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path
     assert "no safetensors file" in page["why"]
     assert "cut short" in short["why"]
     assert "part_" in many["cure"]
+    assert layer["error"] == "DictionaryError"
+    assert {place.rpartition("/")[2] for _, place, _ in hub.requests if place.startswith("/org/clt/")} == {
+        "W_enc_3.safetensors",
+        "W_dec_3.safetensors",
+    }
     assert "hf://organisation/repository" in dataset["cure"]
 
 
@@ -176,6 +184,8 @@ def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, folder: Path
             read(DictionarySpec(source=f"{stored.url}/../other"))
         files.pipe_file(f"{stored.url}/deep/layer/cfg.json", b"{}")
         assert read(fetched).header.n_features == tiny.FEATURES, "a job reads the version that it was submitted with"
+        assert sources.fetch(fetched) == fetched
+        shutil.rmtree(downloads.copies())
         with pytest.raises(DictionaryError, match="has changed"):
             sources.fetch(fetched)
     assert digest == dictionary_digest(DictionarySpec(source=str(folder)))
@@ -213,6 +223,8 @@ def test_a_run_gives_its_last_samples(tmp_path: Path, monkeypatch: pytest.Monkey
     named = sources.fetch(DictionarySpec(source="wandb://team/sparse/abc/other.bin"))
     assert "/other.bin#" in named.source
     files[2].md5 = "y"
+    assert sources.fetch(fetched) == fetched
+    shutil.rmtree(downloads.copies())
     with pytest.raises(DictionaryError, match="has changed"):
         sources.fetch(fetched)
     for source in ("wandb://team/sparse/none", "wandb://team/sparse/abc/config.yaml", "wandb://team/sparse/abc/none.pt"):

@@ -25,6 +25,7 @@ settings = Settings(home=sys.argv[1])
 migrate.upgrade(settings.database_url)
 with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://localhost") as http:
     for body in json.loads(sys.argv[2]):
+        estimated = http.post("/v1/jobs/estimate", json=body)
         answer = http.post("/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
         submitted = answer.json()
@@ -35,7 +36,7 @@ with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://lo
         done = http.get(f"/v1/jobs/{submitted['id']}").json()
         stages = {stage["stage"]: [stage["done"], stage["total"]] for stage in done["stages"]}
         states = [job["status"] for job in (submitted, checked, done)]
-        print(json.dumps({"states": states, "spec": done["spec"], "stages": stages, "error": done["error"]}))
+        print(json.dumps({"states": states, "spec": done["spec"], "stages": stages, "error": done["error"], "estimate": estimated.json()}))
 """
 
 
@@ -71,5 +72,7 @@ def test_names_of_the_hub_from_submission_to_the_end(tiny_job: JobSpec, tmp_path
     assert whole["states"] == ["checking", "queued", "completed"], whole["error"]
     assert whole["spec"]["dictionary"]["source"] == f"hf://org/sae@{COMMIT}/layer", "later chunks read the version that was checked"
     assert whole["stages"]["check"] == [100, 100]
+    assert "Estimate with some of its texts" in whole["estimate"]["cure"]
+    assert "Submit the job: a worker fetches the dictionary" in missing["estimate"]["cure"]
     assert missing["states"] == ["checking", "failed", "failed"]
     assert (missing["error"]["code"], "HF_TOKEN" in missing["error"]["cure"]) == ("file-missing", True)
