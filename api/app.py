@@ -18,7 +18,7 @@ from api.http.readiness import HealthChecks
 from api.http.request_log import RequestLog
 from api.jobs.endpoint_check import EndpointProbeCache
 from api.reads.vocabularies import Vocabularies
-from api.routes import dictionaries, explanations, jobs, runs, service
+from api.routes import checks, dictionaries, explanations, jobs, runs, service
 from api.routes.dependencies import READERS
 from api.routes.job_events import ProgressReader
 from interp.config.settings import Settings
@@ -33,7 +33,7 @@ and each feature with its contexts, explanations and scores. Listings are paged 
 """
 # Smaller answers are not compressed; event streams never are.
 COMPRESSED_BYTES, COMPRESSION = 4096, 4
-ROUTERS = (jobs.router, dictionaries.router, runs.router, explanations.router, service.router)
+ROUTERS = (jobs.router, checks.router, dictionaries.router, runs.router, explanations.router, service.router)
 
 
 def create_app(settings: Settings, is_stopping: Callable[[], bool] = lambda: False) -> FastAPI:

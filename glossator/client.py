@@ -83,6 +83,14 @@ class Client:
     def retry_job(self, job_id: str) -> Body:
         return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/retry")
 
+    def submit_check(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Body:
+        """Check a job's dictionary on a sample; the answer's `id` is followed as a job's."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._request("POST", "/v1/checks", json=spec, headers=headers, timeout=SUBMIT_TIMEOUT)
+
+    def get_check(self, check_id: str) -> Body:
+        return self._request("GET", f"/v1/checks/{_quoted(check_id)}")
+
     def list_webhook_deliveries(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
         return self._pages(f"/v1/jobs/{_quoted(job_id)}/webhook-deliveries", limit)
 

@@ -50,6 +50,7 @@ HELPER_POLL_SECONDS = 0.5
 # The module of each stage's task, by name, so that a worker imports only what its own queue needs, and torch only for gpu.
 TASKS = {
     Stage.CHECK: "workers.tasks.check:check",
+    Stage.MEASURE: "workers.tasks.measure:measure",
     Stage.PREPARE: "workers.tasks.collect:prepare",
     Stage.COLLECT: "workers.tasks.collect:collect",
     Stage.COMBINE: "workers.tasks.collect:combine",

@@ -63,7 +63,7 @@ def submit_job(
     answer = _known(engine, accepted.spec, idempotency_key)
     if answer is None:
         answer = _store(engine, accepted, _checked(engine, settings, endpoints, processes, accepted), idempotency_key)
-        _notify(engine, settings)
+        notify_workers(engine, settings)
     response.headers["Location"] = f"/v1/jobs/{answer.id}"
     return answer
 
@@ -136,7 +136,7 @@ def resume_job(
     with transaction(engine) as session:
         caps = reads.caps_after(session, job_id, None if change is None else change.budget)
         answer = job_answer(session, jobs.resume(session, job_id, caps))
-    _notify(engine, settings)
+    notify_workers(engine, settings)
     return answer
 
 
@@ -148,7 +148,7 @@ def retry_job(engine: Store, settings: Configured, job_id: JobId) -> JobAnswer:
     """
     with transaction(engine) as session:
         answer = job_answer(session, jobs.retry(session, job_id))
-    _notify(engine, settings)
+    notify_workers(engine, settings)
     return answer
 
 
@@ -170,7 +170,8 @@ def list_job_calls(session: Reading, job_id: JobId, filters: Annotated[CallFilte
     return reads.call_page(session, job_id, filters)
 
 
-def _notify(engine: Store, settings: Configured) -> None:
+def notify_workers(engine: Store, settings: Configured) -> None:
+    """Tell workers of chunks that are ready."""
     # Imported here, since a process that only reads does not need Celery.
     from workers.wakeup import notify
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from api.schemas.base import Page, ResponseModel
 from interp.domain.job_warnings import JobWarning
-from interp.domain.lifecycle import JobStatus
+from interp.domain.lifecycle import JobKind, JobStatus
 from interp.domain.spec import BudgetSpec
 from interp.store.queue.progress import RequestCounts, StageProgress
 
@@ -95,6 +95,7 @@ class JobAnswer(Progress):
     """One job: its spec, progress and results."""
 
     id: str
+    kind: JobKind = Field(default=JobKind.JOB, description="`check` measures the dictionary alone: see /v1/checks.")
     priority: int
     control_of: str | None = Field(default=None, description="The job whose random-weights control this one is.")
     control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")

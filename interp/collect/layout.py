@@ -112,6 +112,17 @@ class Layout:
         lengths: Ints = np.minimum(self.content, left) + self.head
         return lengths
 
+    def row_tokens_of(self, content: NDArray[np.uint32], rows: Rows, length: int) -> tuple[Ints, NDArray[np.bool_]]:
+        """Return token ids int64 [R, length], padded with 0, and which are content, bool [R, length]."""
+        columns = np.arange(length)[None, :]
+        places = (self.offsets[rows.documents] + rows.firsts - self.head)[:, None] + columns
+        real = columns < rows.lengths[:, None]
+        tokens = content[np.clip(places, 0, len(content) - 1)].astype(np.int64)
+        tokens[~real] = 0
+        if self.bos is not None:
+            tokens[:, 0] = self.bos
+        return tokens, real & (columns >= self.head)
+
     def tokens(self, content: NDArray[np.uint32], places: WindowPositions) -> NDArray[np.uint32]:
         """Return token ids uint32 [W, window] with BOS, padded with 0."""
         columns = np.arange(self.window)[None, :]

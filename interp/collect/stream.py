@@ -97,14 +97,8 @@ class Stream:
 
     def _tokens(self, rows: Rows, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return token ids int64 [R, length], and where they count, bool [R, length]."""
-        head, columns = self.layout.head, np.arange(length)[None, :]
-        places = (self.layout.offsets[rows.documents] + rows.firsts - head)[:, None] + columns
-        real = columns < rows.lengths[:, None]
-        tokens = self._corpus.tokens[np.clip(places, 0, len(self._corpus.tokens) - 1)].astype(np.int64)
-        tokens[~real] = 0
-        if self.layout.bos is not None:
-            tokens[:, 0] = self.layout.bos
-        return tokens, real & (columns >= head) & self._positions[:length] & ~np.isin(tokens, self._excluded)
+        tokens, is_content = self.layout.row_tokens_of(self._corpus.tokens, rows, length)
+        return tokens, is_content & self._positions[:length] & ~np.isin(tokens, self._excluded)
 
     def _windows(self, rows: Rows, counted: NDArray[np.bool_]) -> dict[Split, tuple[Tensor, Windows]]:
         by_window = counted.reshape(-1, self.layout.window)

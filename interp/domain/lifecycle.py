@@ -16,6 +16,13 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
+class JobKind(StrEnum):
+    """What a job is for: features explained and scored, or a dictionary checked on a sample."""
+
+    JOB = "job"
+    CHECK = "check"
+
+
 class ChunkStatus(StrEnum):
     """State of a chunk; WAITING depends on an unfinished stage, READY may be leased."""
 
@@ -28,9 +35,13 @@ class ChunkStatus(StrEnum):
 
 
 class Stage(StrEnum):
-    """Stages of a job, in order; `QUEUE_OF` has the queue of each."""
+    """Stages of a job, in order; `QUEUE_OF` has the queue of each.
+
+    MEASURE is the one stage of a check, after CHECK.
+    """
 
     CHECK = "check"
+    MEASURE = "measure"
     PREPARE = "prepare"
     COLLECT = "collect"
     COMBINE = "combine"
@@ -47,6 +58,8 @@ class Queue(StrEnum):
 
 
 LLM_STAGES = frozenset({Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE})
+# The stages whose one chunk completes the job, with its result as summary.
+LAST_STAGES = frozenset({Stage.SUMMARISE, Stage.MEASURE})
 QUEUE_OF = {stage: Queue.LLM if stage in LLM_STAGES else Queue.GPU for stage in Stage}
 
 JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {

@@ -114,13 +114,18 @@ def cut(ranges: Sequence[Range], size: int) -> list[list[Range]]:
     return groups
 
 
-# A check may fetch a dictionary; prepare reads, loads and calibrates. Their progress is counted in percent.
+# A check may fetch a dictionary; prepare and measure read, load and compute. Their progress is counted in percent.
 PERCENT = 100
 
 
 def plan_check() -> ChunkPlan:
     """Return the first chunk of a job whose files were not checked yet."""
     return ChunkPlan(Stage.CHECK, 0, units=PERCENT)
+
+
+def plan_measure() -> ChunkPlan:
+    """Return the chunk that measures the dictionary of a check."""
+    return ChunkPlan(Stage.MEASURE, 0, units=PERCENT)
 
 
 def plan_prepare(fingerprint: str | None = None) -> ChunkPlan:

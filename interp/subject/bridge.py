@@ -15,7 +15,7 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.hooks import HookPoint as SubjectPoint
-from interp.subject.hooks import ModulePoint
+from interp.subject.hooks import ModulePoint, Point
 from interp.subject.huggingface import randomise
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
 from interp.subject.location import read_config
@@ -51,6 +51,25 @@ class BridgeSubject(OpenedSubject):
             why="This architecture computes that step in one piece with others.",
             cure="Choose another hook point of the same block.",
         )
+
+    def sites(self, layer: int) -> list[str]:
+        return [site for site in hooks.SITES if SubjectPoint(layer, site).name in self._bridge.hook_dict]
+
+    def attach(self, point: Point, use: Callable[[Tensor], Tensor | None], replaces: bool) -> Callable[[], None]:  # noqa: ARG002
+        if isinstance(point, ModulePoint):
+            raise module_needs_huggingface(point)
+        hook_point = self._bridge.hook_dict[point.tensor]
+
+        def hook_function(tensor: Tensor, *, hook: HookPoint) -> Tensor | None:  # noqa: ARG001
+            return use(tensor)
+
+        hook_point.add_hook(hook_function)
+        return lambda: hook_point.remove_hooks("fwd")
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self._bridge(tokens.to(self.device), return_type="logits")
+        return found
 
     @torch.inference_mode()
     def output_directions(self, hook_point: str) -> Tensor:

@@ -1,6 +1,7 @@
 """Subjects of transformers: a forward hook on a module, with the fastest attention."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from interp.domain.spec import SubjectSpec
 from interp.subject import hooks
 from interp.subject.directions import matrix, unembedding
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
-from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, find_taps, need
+from interp.subject.taps import ATTENTION_OUT, BLOCKS, FINAL_NORM, MLP_OUT, Tap, find_taps, need, taps_of, whole
 
 
 class HuggingFaceSubject(OpenedSubject):
@@ -26,6 +27,7 @@ class HuggingFaceSubject(OpenedSubject):
         widths = {point: point for point in taps}
         super().__init__(replace(plan, points=tuple(widths[point] for point in plan.points)), model)
         self._model, self._taps = model, taps
+        self._layers: dict[int, dict[str, Tap]] = {}
 
     @torch.inference_mode()
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
@@ -42,6 +44,31 @@ class HuggingFaceSubject(OpenedSubject):
                 handle.remove()
         missing = [point.name for point in own if point.name not in capture.found]
         raise SubjectError(f"The forward pass never comes to {', '.join(missing)}.", cure="Try the backend `bridge`.")
+
+    def sites(self, layer: int) -> list[str]:
+        if layer not in self._layers:
+            self._layers[layer] = taps_of(self._model, layer, self._plan.shape, self.device)
+        return list(self._layers[layer])
+
+    def attach(self, point: hooks.Point, use: Callable[[Tensor], Tensor | None], replaces: bool) -> Callable[[], None]:
+        tap = self._taps.get(point)
+        if tap is None and isinstance(point, hooks.HookPoint) and point.site in self.sites(point.layer):
+            tap = self._layers[point.layer][point.site]
+        if tap is None:
+            tap = find_taps(self._model, [point], self._plan.shape, self.device)[point]
+        if replaces and tap.part is not whole:
+            raise SubjectError(
+                f"{point.name} cannot be replaced by the backend `huggingface`.",
+                why="It is a part of a module's tensor, or computed from one.",
+                cure="Set subject.backend to `bridge`.",
+            )
+        remove: Callable[[], None] = tap.hook(use).remove
+        return remove
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self._model(tokens.to(self.device), use_cache=False).logits
+        return found
 
     @torch.inference_mode()
     def output_directions(self, hook_point: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Parts of a subject that all backends share."""
 
 import gc
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,6 +106,25 @@ class OpenedSubject:
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
         """Return each hook point's tensor, `[B, T, ...]`, of one forward pass."""
         raise NotImplementedError
+
+    def sites(self, layer: int) -> list[str]:
+        """Return the sites of a block that the backend may read."""
+        raise NotImplementedError
+
+    def attach(self, point: Point, use: Callable[[Tensor], Tensor | None], replaces: bool) -> Callable[[], None]:
+        """Call `use` with the point's tensor in later forward passes; return what ends that.
+
+        With `replaces`, what `use` returns takes the tensor's place; raises SubjectError where the backend cannot do that.
+        """
+        raise NotImplementedError
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Return the logits `[B, T, V]` of tokens int64 `[B, T]`."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> ModelShape:
+        return self._plan.shape
 
     @torch.inference_mode()
     def activations(self, tokens: Tensor) -> Tensor:

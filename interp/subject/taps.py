@@ -41,21 +41,39 @@ MLP_WRITES = ("post_feedforward_layernorm",)
 Part = Callable[[Tensor], Tensor]
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return the tensor: the part of a tap that reads all of it."""
+    return tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Tap:
     """A module, its input or output, and what is made of that."""
 
     module: nn.Module
     reads: bool
-    part: Part = lambda tensor: tensor
+    part: Part = whole
 
-    def hook(self, use: Callable[[Any], None]) -> Any:
-        """Call `use` with the tensor in later forward passes; return the hook's handle."""
+    def hook(self, use: Callable[[Any], Tensor | None]) -> Any:
+        """Call `use` with the tensor in later forward passes; return the hook's handle.
+
+        What `use` returns replaces the tensor, which must be `whole`.
+        """
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            new = use(self._part(args[0] if args else kwargs.get("hidden_states")))
+            if new is None:
+                return None
+            return ((new, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": new})
+
+        def after(_: nn.Module, __: Any, output: Any) -> Any:
+            is_tuple = isinstance(output, tuple)
+            new = use(self._part(output[0] if is_tuple else output))
+            return (new, *output[1:]) if is_tuple and new is not None else new
+
         if self.reads:
-            return self.module.register_forward_pre_hook(
-                lambda _, args, kwargs: use(self._part(args[0] if args else kwargs.get("hidden_states"))), with_kwargs=True
-            )
-        return self.module.register_forward_hook(lambda _, __, output: use(self._part(output[0] if isinstance(output, tuple) else output)))
+            return self.module.register_forward_pre_hook(before, with_kwargs=True)
+        return self.module.register_forward_hook(after)
 
     def _part(self, tensor: Any) -> Any:
         return self.part(tensor) if isinstance(tensor, Tensor) else tensor

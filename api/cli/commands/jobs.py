@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from api.cli import connect
-from api.cli.output import progress, report
+from api.cli.output import check_report, progress, report
 from api.cli.output.console import duration, figure, out, print_json, print_warnings, say, thousands
 from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.errors import InputError
@@ -118,14 +118,15 @@ def _cap(name: str, text: str, kind: type) -> Any:
 
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     counts = item["request_counts"]
-    features = f"{thousands(counts['completed'])}/{thousands(counts['total'])}"
+    features = "check" if item["kind"] == "check" else f"{thousands(counts['completed'])}/{thousands(counts['total'])}"
     return item["id"], _status(item), Text(item["dictionary"] or "–"), features, item["created_at"][:19].replace("T", " "), _took(item)
 
 
 def _print(found: dict[str, Any]) -> None:
     counts = found["request_counts"]
     out.print(Text(f"job {found['id']}  ", style="bold") + _status(found) + Text(f"  {found['dictionary'] or ''}"))
-    out.print(f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed")
+    if found["kind"] == "job":
+        out.print(f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed")
     print_warnings(found)
     for name in ("created_at", "started_at", "paused_at", "cancelling_at", "finished_at", "eta"):
         if found[name]:
@@ -139,7 +140,7 @@ def _print(found: dict[str, Any]) -> None:
                 if problem.get(part):
                     out.print(f"  {part}: {problem[part]}")
     if found["summary"]:
-        report.print_summary(found["summary"])
+        (check_report.print_check if found["kind"] == "check" else report.print_summary)(found["summary"])
 
 
 def _print_spend(found: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A job.
+    """A job, or a check (`kind`), whose report is its summary.
 
     `spec` is the JobSpec as JSON. `error` is the problem document of a failed job, `pause_reason` that of a paused one. `control_of` names the job
     that this one is the random-weights control of; they share its budget. `models_key` is `interp.planning.fingerprint.models_key`: workers with
@@ -52,6 +52,7 @@ class JobRow(Base):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), server_default="job")
     status: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(Integer, default=0)
     spec: Mapped[dict[str, Any]]

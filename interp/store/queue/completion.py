@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import GlossatorError, LeaseLostError, problem_of
-from interp.domain.lifecycle import WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.domain.lifecycle import LAST_STAGES, WORKABLE, ChunkStatus, JobStatus, sources_of
 from interp.planning.retry_plan import EXPENDABLE
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import budgets, chunks, jobs
@@ -22,17 +22,17 @@ class WorkersLostError(GlossatorError, code="workers-lost", title="The chunk's w
 
 
 def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> list[str]:
-    """Mark the chunk done, return ids it released; summarise completes the job.
+    """Mark the chunk done, return ids it released; a last stage completes the job.
 
     `result` is then the job's summary. Call it last in the transaction that writes the chunk's results. Raises LeaseLostError when they must not be
     written: a job that was paused meanwhile takes them, since they are paid for, but is not completed.
     """
     job = jobs.hold(session, lease.job_id)
-    if job.status not in (WORKABLE if lease.stage == Stage.SUMMARISE else ALIVE):
+    if job.status not in (WORKABLE if lease.stage in LAST_STAGES else ALIVE):
         raise LeaseLostError(f"job {lease.job_id} is {job.status}")
     chunks.done(session, lease, result)
     budgets.close_lease(session, lease.token)
-    if lease.stage == Stage.SUMMARISE:
+    if lease.stage in LAST_STAGES:
         jobs.complete(session, lease.job_id, result or {})
     return chunks.release_waiting(session, lease)
 

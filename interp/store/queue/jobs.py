@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.job_warnings import JobWarning, merged
-from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.domain.lifecycle import JOB_ENDS, WORKABLE, ChunkStatus, JobKind, JobStatus, Stage, sources_of
 from interp.domain.spec import BudgetSpec, JobSpec
 from interp.observability import traces
 from interp.planning.fingerprint import models_key
-from interp.planning.plan import ChunkPlan, count, plan_check, plan_prepare
+from interp.planning.plan import ChunkPlan, count, plan_check, plan_measure, plan_prepare
 from interp.planning.retry_plan import ChunkState, reopening
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 
 def submit(
-    session: Session, spec: JobSpec, preflight: "Preflight | None" = None, idempotency_key: str | None = None, asked: JobSpec | None = None
+    session: Session,
+    spec: JobSpec,
+    preflight: "Preflight | None" = None,
+    idempotency_key: str | None = None,
+    asked: JobSpec | None = None,
+    kind: JobKind = JobKind.JOB,
 ) -> JobRow:
     """Write a job, its budget and its first chunk, or return the key's job.
 
@@ -39,11 +44,11 @@ def submit(
     facts of the files were added. The control `random_weights` adds the same job on a subject that has learned nothing, on the same budget. Raises
     ConflictError when the key was used for another spec.
     """
-    job_id = _write(session, spec, preflight, idempotency_key, asked=asked)
+    job_id = _write(session, spec, preflight, idempotency_key, asked=asked, kind=kind)
     if job_id is None:
-        return _same_request(session, str(idempotency_key), asked or spec)
+        return _same_request(session, str(idempotency_key), asked or spec, kind)
     budgets.create(session, job_id, spec.budget)
-    if preflight is not None:
+    if preflight is not None and kind == JobKind.JOB:
         _write_control(session, spec, preflight, job_id)
     return get(session, job_id)
 
@@ -58,17 +63,19 @@ def submit_on_run(session: Session, spec: JobSpec, dictionary_id: int, run_id: i
 
 def admit(session: Session, job_id: str, spec: JobSpec, preflight: "Preflight") -> None:
     """Queue a job whose files were checked; raises LeaseLostError where the check has ended."""
+    kind = get(session, job_id).kind
     found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
         raise LeaseLostError(f"job {job_id} is no longer being checked")
-    chunks.add(session, job_id, spec.priority, [plan_prepare(preflight.fingerprint)])
-    _write_control(session, spec, preflight, job_id)
+    chunks.add(session, job_id, spec.priority, [_first_chunk(kind, preflight)])
+    if kind == JobKind.JOB:
+        _write_control(session, spec, preflight, job_id)
 
 
-def submitted(session: Session, spec: JobSpec, idempotency_key: str) -> JobRow | None:
+def submitted(session: Session, spec: JobSpec, idempotency_key: str, kind: JobKind = JobKind.JOB) -> JobRow | None:
     """Return the key's earlier job or None; raises ConflictError where its spec was another."""
     known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == idempotency_key))
-    return None if known is None else _same_request(session, idempotency_key, spec)
+    return None if known is None else _same_request(session, idempotency_key, spec, kind)
 
 
 def control_of(session: Session, job_id: str) -> JobRow | None:
@@ -84,6 +91,7 @@ def _write(
     asked: JobSpec | None = None,
     control_of: str | None = None,
     plans: Sequence[ChunkPlan] = (),
+    kind: JobKind = JobKind.JOB,
 ) -> str | None:
     """Return the new job's id, or None where the key has one.
 
@@ -91,11 +99,12 @@ def _write(
     """
     row: dict[str, Any] = {
         "id": str(uuid.uuid4()),
+        "kind": kind,
         "status": JobStatus.CHECKING if preflight is None and not plans else JobStatus.QUEUED,
         "priority": spec.priority,
         "spec": spec.model_dump(mode="json"),
         "idempotency_key": key,
-        "request_digest": _digest(asked or spec),
+        "request_digest": _digest(asked or spec, kind),
         "features_failed": 0,
         "control_of": control_of,
         # A control's subject has other weights than those that were checked.
@@ -105,9 +114,13 @@ def _write(
     } | _facts(spec, preflight)
     created = bool(upsert(session, JobRow, [row], ["idempotency_key"], update=[], returning=[JobRow.id]))
     if created:
-        first = [plan_check() if preflight is None else plan_prepare(preflight.fingerprint)]
+        first = [plan_check() if preflight is None else _first_chunk(kind, preflight)]
         chunks.add(session, row["id"], spec.priority, plans or first)
     return row["id"] if created else None
+
+
+def _first_chunk(kind: str, preflight: "Preflight") -> ChunkPlan:
+    return plan_measure() if kind == JobKind.CHECK else plan_prepare(preflight.fingerprint)
 
 
 def _write_control(session: Session, spec: JobSpec, preflight: "Preflight", job_id: str) -> None:
@@ -296,8 +309,9 @@ def _random_weights(spec: JobSpec) -> JobSpec:
     return spec.model_copy(update={"subject": subject, "dictionary": dictionary, "controls": controls})
 
 
-def _digest(spec: JobSpec) -> str:
-    return hashlib.sha256(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+def _digest(spec: JobSpec, kind: JobKind) -> str:
+    content = spec.model_dump(mode="json") | ({} if kind == JobKind.JOB else {"kind": kind})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElement[bool], **values: Any) -> bool:
@@ -308,9 +322,9 @@ def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElemen
     return moved
 
 
-def _same_request(session: Session, key: str, spec: JobSpec) -> JobRow:
+def _same_request(session: Session, key: str, spec: JobSpec, kind: JobKind) -> JobRow:
     job = session.scalars(select(JobRow).where(JobRow.idempotency_key == key)).one()
-    if job.request_digest != _digest(spec):
+    if job.request_digest != _digest(spec, kind):
         raise ConflictError(
             f"The idempotency key {key!r} belongs to another request.",
             why=f"It was used for job {job.id}, with other settings.",

@@ -14,7 +14,7 @@ from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.listings import queries
 from interp.store.queue.chunks import leased_by_stage
 
-UNITS = {Stage.CHECK: "percent", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+UNITS = {Stage.CHECK: "percent", Stage.MEASURE: "percent", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
 QUEUES = sorted(set(QUEUE_OF.values()))
 
 
@@ -141,7 +141,7 @@ def _counts(job: JobRow, stages: Mapping[Stage, StageProgress]) -> RequestCounts
 
 
 def _eta(stages: tuple[StageProgress, ...], moment: datetime) -> datetime | None:
-    open_stages = [stage for stage in stages if stage.stage not in (Stage.CHECK, Stage.PREPARE, Stage.SUMMARISE)]
+    open_stages = [stage for stage in stages if stage.stage not in (Stage.CHECK, Stage.MEASURE, Stage.PREPARE, Stage.SUMMARISE)]
     remaining = [stage.eta_seconds for stage in open_stages]
     if not remaining or None in remaining:
         return None

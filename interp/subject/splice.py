@@ -1,0 +1,82 @@
+"""Forward passes of a subject in which tensors at hook points are read or replaced."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interp.domain.errors import SubjectError
+from interp.subject import hooks
+from interp.subject.hooks import HookPoint, Point
+from interp.subject.loaded import OpenedSubject
+
+# Gets `[B, T, D]` at a hook point, heads concatenated.
+Reader = Callable[[Tensor], None]
+
+
+@torch.inference_mode()
+def read(subject: OpenedSubject, tokens: Tensor, readers: Mapping[str, Reader]) -> Tensor:
+    """Return logits `[B, T, V]` of tokens `[B, T]`, and call each reader with its hook point's tensor.
+
+    A hook point that the pass never comes to has its reader not called.
+    """
+
+    def reading(point: Point, use: Reader) -> Callable[[Tensor], None]:
+        return lambda tensor: use(_rows(tensor, tokens)[..., point.columns(subject.shape)])
+
+    return _pass(subject, tokens, {point: reading(point, use) for name, use in readers.items() for point in _points(subject, name)}, replaces=False)
+
+
+@torch.inference_mode()
+def replace(subject: OpenedSubject, tokens: Tensor, values: Mapping[str, Tensor], where: Tensor) -> Tensor:
+    """Return logits `[B, T, V]` with `[B, T, D]` in place of the tensors at hook points.
+
+    Only positions of `where`, bool `[B, T]`, are replaced. Raises SubjectError for a hook point whose tensor is not what the model goes on with.
+    """
+
+    def replacing(point: Point, value: Tensor) -> Callable[[Tensor], Tensor]:
+        def use(tensor: Tensor) -> Tensor:
+            rows = _rows(tensor, tokens).clone()
+            columns = point.columns(subject.shape)
+            rows[..., columns] = torch.where(where.to(rows.device)[..., None], value.to(rows.device, rows.dtype), rows[..., columns])
+            return rows.view(tensor.shape)
+
+        return use
+
+    points = {name: _points(subject, name)[0] for name in values}
+    for point in points.values():
+        if isinstance(point, HookPoint) and point.site == "hook_resid_mid":
+            raise SubjectError(
+                f"{point.name} cannot be replaced.",
+                why="It is read at the input of a norm, beside the residual stream that goes on.",
+                cure="Nothing is wrong with the dictionary: these figures are left out.",
+            )
+    return _pass(subject, tokens, {point: replacing(point, values[name]) for name, point in points.items()}, replaces=True)
+
+
+def losses(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the next token's cross-entropy, float32 `[B, T - 1]`, in nats."""
+    rows = [
+        functional.cross_entropy(row.float(), ids.to(row.device), reduction="none") for row, ids in zip(logits[:, :-1], tokens[:, 1:], strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def _pass(subject: OpenedSubject, tokens: Tensor, uses: Mapping[Point, Callable[[Tensor], Tensor | None]], replaces: bool) -> Tensor:
+    removals: list[Callable[[], None]] = []
+    try:
+        for point, use in uses.items():
+            removals.append(subject.attach(point, use, replaces))
+        return subject.logits(tokens)
+    finally:
+        for remove in removals:
+            remove()
+
+
+def _points(subject: OpenedSubject, name: str) -> tuple[Point, ...]:
+    return hooks.parse_all(name, subject.shape)
+
+
+def _rows(tensor: Tensor, tokens: Tensor) -> Tensor:
+    return tensor.reshape(*tokens.shape, -1)
