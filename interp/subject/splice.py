@@ -65,6 +65,10 @@ def losses(logits: Tensor, tokens: Tensor) -> Tensor:
 
 def _pass(subject: OpenedSubject, tokens: Tensor, uses: Mapping[Point, Callable[[Tensor], Tensor | None]], replaces: bool) -> Tensor:
     removals: list[Callable[[], None]] = []
+    # The backend may run the model to find them, which must not meet hooks of others.
+    for point in uses:
+        if isinstance(point, HookPoint):
+            subject.sites(point.layer)
     try:
         for point, use in uses.items():
             removals.append(subject.attach(point, use, replaces))

@@ -145,12 +145,12 @@ def _candidates(subject: OpenedSubject, hook_point: str) -> list[str]:
     own = hooks.split(hook_point)
     if own is None or own.head is not None:
         return []
-    points = [HookPoint(layer, own.site) for layer in range(subject.shape.layers) if own.site in subject.sites(layer)]
     near = range(max(0, own.layer - NEAR_LAYERS), min(subject.shape.layers, own.layer + NEAR_LAYERS + 1))
     sites = ("hook_resid_post", *(site for site in hooks.SITES if site != "hook_resid_post"))
-    points += [HookPoint(layer, site) for layer in near for site in sites if site in subject.sites(layer)]
+    points = [HookPoint(layer, site) for site in sites for layer in near]
+    points += [HookPoint(layer, own.site) for layer in range(subject.shape.layers) if layer not in near]
     width = own.d_in(subject.shape)
-    return [name for point in points if (name := point.name) != own.name and point.d_in(subject.shape) == width]
+    return [point.name for point in points if point != own and point.d_in(subject.shape) == width and point.site in subject.sites(point.layer)]
 
 
 def _add(dictionary: Dictionary, errors: RowErrors, sample: TokenSample, span: slice, x: Tensor, y: Tensor | None) -> None:

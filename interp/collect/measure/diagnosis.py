@@ -15,6 +15,10 @@ from interp.subject.loaded import OpenedSubject
 TRIED_ROWS, TRIED_TOKENS = 16, 512
 # An alternative is named where its FVU is below this share of the asked one, by this many standard errors; below the second share it is a fault.
 CLEAR, CLEAR_ERRORS, FAULT = 0.9, 4.0, 0.8
+# Smaller differences of FVU are no gain, or none at all.
+LEAST_GAIN, SAME = 1e-3, 1e-4
+# Codes of alternatives that move the dictionary elsewhere.
+PLACES = ("hook-point", "output-point")
 # Above this FVU a dictionary does not fit, and no alternative is a cure.
 MISFIT = 0.8
 # Below this share of the loss recovered, a reconstruction of small error does not serve the model.
@@ -34,12 +38,16 @@ def diagnose(
         return [], []
     thin = sample.thinned(TRIED_ROWS, TRIED_TOKENS)
     asked, others = try_all(subject, dictionary, thin, progress)
-    judged = [(other, exceeds(asked, other.errors, is_paired=True)) for other in others]
-    if flipped is not None:
-        bos = _bos(subject, dictionary, flipped)
-        judged.append((bos, exceeds(asked, bos.errors, is_paired=False)))
-    clear = [other for other, errors in judged if errors > CLEAR_ERRORS and other.errors.value < min(CLEAR * asked.value, MISFIT)]
-    tried = sorted((other for other, _ in judged if _is_defined(other.errors)), key=lambda other: other.errors.value)
+    if not asked.is_defined:
+        return [], []
+    paired = [other for other in others if other.errors.is_defined]
+    unpaired = [] if flipped is None else [other for other in (_bos(subject, dictionary, flipped),) if other.errors.is_defined]
+    tried = sorted([*paired, *unpaired], key=lambda other: other.errors.value)
+    below = min(CLEAR * asked.value, asked.value - LEAST_GAIN, MISFIT)
+    # In the order of trial, which is that of preference among equals.
+    clear = [
+        other for other in [*paired, *unpaired] if other.errors.value < below and exceeds(asked, other.errors, other in paired) > CLEAR_ERRORS
+    ]
     findings = [_of_best(asked, clear)] if clear else []
     return findings, [Tried(other.change, _figure(other.errors)) for other in tried]
 
@@ -87,18 +95,18 @@ def _bos(subject: OpenedSubject, dictionary: Dictionary, flipped: TokenSample) -
 
 def _of_best(asked: Ratio, clear: Sequence[Alternative]) -> Finding:
     """Return the finding of the alternative with the least error; equal ones are named with it."""
-    best = min(clear, key=lambda other: other.errors.value)
-    equal = [other.change for other in clear if other is not best and other.errors.value <= best.errors.value * (1 + 1e-4)]
+    least = min(other.errors.value for other in clear)
+    # Normalised inputs are also found at the hook points behind norms: the asked hook point is kept where that is as good.
+    kept = [other for other in clear if other.code not in PLACES and other.errors.value <= 1.05 * least + LEAST_GAIN]
+    chosen = kept or [other for other in clear if other.errors.value <= (1 + SAME) * least + SAME]
+    best = min(kept, key=lambda other: other.errors.value) if kept else chosen[0]
+    equal = [other.change for other in chosen if other is not best and other.errors.value <= (1 + SAME) * best.errors.value + SAME]
     detail = f"With the {best.change}, FVU is {best.errors.value:.3g} instead of {asked.value:.3g}."
-    if best.code in ("hook-point", "output-point"):
+    if best.code in PLACES:
         detail = detail.replace("With the ", "If it is ", 1)
     if equal:
         detail += f" The same: {', '.join(equal)}."
     return Finding(best.code, "fault" if best.errors.value < FAULT * asked.value else "warning", detail, best.cure)
-
-
-def _is_defined(errors: Ratio) -> bool:
-    return bool(errors.bottom.sum() > 0)
 
 
 def _figure(errors: Ratio) -> Figure:

@@ -21,6 +21,10 @@ class Ratio:
     bottom: Floats
 
     @property
+    def is_defined(self) -> bool:
+        return bool(self.bottom.sum() > 0)
+
+    @property
     def value(self) -> float:
         return float(self.top.sum() / self.bottom.sum())
 
@@ -32,7 +36,7 @@ class Ratio:
 
     def figure(self, undefined: str) -> Figure:
         """Return the ratio, or None with this reason where the sum below is not positive."""
-        if not self.bottom.sum() > 0:
+        if not self.is_defined:
             return Figure(None, why=undefined)
         return Figure(self.value, _error(self.influence))
 
