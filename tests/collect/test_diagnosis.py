@@ -224,7 +224,7 @@ def gain_subject(tmp_path_factory: pytest.TempPathFactory) -> OpenedSubject:
     model = LlamaForCausalLM(LlamaConfig(vocab_size=byte_level().get_vocab_size(), bos_token_id=0, initializer_range=0.2, **sizes))
     with torch.no_grad():
         for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.mul_(0.2)
+            layer.self_attn.o_proj.weight.mul_(0.05)
             layer.post_attention_layernorm.weight.copy_(torch.exp(torch.randn(WIDTH)))
     return opened(save(model, tmp_path_factory.mktemp("llama")), "blocks.0.ln2.hook_normalized")
 

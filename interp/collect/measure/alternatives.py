@@ -141,16 +141,21 @@ def _sites(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, 
 
 
 def _candidates(subject: OpenedSubject, hook_point: str) -> list[str]:
-    """Return the hook points of the same width nearby, and the same site of every block."""
+    """Return the hook points of the same width nearby, and the same site of every block, the nearest first."""
     own = hooks.split(hook_point)
     if own is None or own.head is not None:
         return []
-    near = range(max(0, own.layer - NEAR_LAYERS), min(subject.shape.layers, own.layer + NEAR_LAYERS + 1))
-    sites = ("hook_resid_post", *(site for site in hooks.SITES if site != "hook_resid_post"))
-    points = [HookPoint(layer, site) for site in sites for layer in near]
-    points += [HookPoint(layer, own.site) for layer in range(subject.shape.layers) if layer not in near]
-    width = own.d_in(subject.shape)
-    return [point.name for point in points if point != own and point.d_in(subject.shape) == width and point.site in subject.sites(point.layer)]
+    order = list(hooks.SITES)
+
+    def preference(point: HookPoint) -> tuple[bool, int]:
+        # The stream before a block is that after the one before, by its less common name.
+        distance = (point.layer - own.layer) * len(order) + order.index(point.site) - order.index(own.site)
+        return point.site == "hook_resid_pre" and point.layer > 0, abs(distance)
+
+    every = [HookPoint(layer, site) for layer in range(subject.shape.layers) for site in order]
+    near = [point for point in every if point != own and (abs(point.layer - own.layer) <= NEAR_LAYERS or point.site == own.site)]
+    served = [point for point in near if point.d_in(subject.shape) == own.d_in(subject.shape) and point.site in subject.sites(point.layer)]
+    return [point.name for point in sorted(served, key=preference)]
 
 
 def _add(dictionary: Dictionary, errors: RowErrors, sample: TokenSample, span: slice, x: Tensor, y: Tensor | None) -> None:
