@@ -123,7 +123,7 @@ def _sites(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, 
 
         def reader(name: str, span: slice = span, x: Tensor = x, y: Tensor | None = y) -> Callable[[Tensor], None]:
             def use(tensor: Tensor) -> None:
-                found = tensor.float()
+                found = tensor.to(subject.device, torch.float32)
                 if name in reads:
                     _add(dictionary, reads[name], sample, span, found, y)
                 if name in writes:

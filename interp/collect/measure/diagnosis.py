@@ -45,9 +45,7 @@ def diagnose(
     tried = sorted([*paired, *unpaired], key=lambda other: other.errors.value)
     below = min(CLEAR * asked.value, asked.value - LEAST_GAIN, MISFIT)
     # In the order of trial, which is that of preference among equals.
-    clear = [
-        other for other in [*paired, *unpaired] if other.errors.value < below and exceeds(asked, other.errors, other in paired) > CLEAR_ERRORS
-    ]
+    clear = [other for other in [*paired, *unpaired] if other.errors.value < below and exceeds(asked, other.errors, other in paired) > CLEAR_ERRORS]
     findings = [_of_best(asked, clear)] if clear else []
     return findings, [Tried(other.change, _figure(other.errors)) for other in tried]
 

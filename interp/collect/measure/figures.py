@@ -51,7 +51,7 @@ def activations(subject: OpenedSubject, tokens: Tensor, names: tuple[str, ...]) 
 
     def keeping(name: str) -> splice.Reader:
         def keep(tensor: Tensor) -> None:
-            found[name] = tensor.float().clone()
+            found[name] = tensor.to(subject.device, torch.float32, copy=True)
 
         return keep
 
