@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, Command] = {
     "worker": Command("api.cli.commands.serve:worker", "Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."),
     "submit": Command("api.cli.commands.submit:submit", "Submit a job and follow it."),
     "estimate": Command("api.cli.commands.submit:estimate", "Say what a job would ask of its language models, and what that costs."),
-    "check": Command("api.cli.commands.check:check", "Check that a job's dictionary fits its subject, on a sample, before the job is paid for."),
+    "check": Command("api.cli.commands.check:check", "Check on a sample that a job's dictionary fits its subject."),
     "job": Command("api.cli.commands.jobs:job", "List, show and change jobs."),
     "usage": Command("api.cli.commands.usage:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."),
     "dictionaries": Command("api.cli.commands.runs:dictionaries", "List dictionaries, each with its current run."),

@@ -113,7 +113,7 @@ class Layout:
         return lengths
 
     def row_tokens_of(self, content: NDArray[np.uint32], rows: Rows, length: int) -> tuple[Ints, NDArray[np.bool_]]:
-        """Return token ids int64 [R, length], padded with 0, and which are content, bool [R, length]."""
+        """Return token ids int64 [R, length], padded with 0, and which are content."""
         columns = np.arange(length)[None, :]
         places = (self.offsets[rows.documents] + rows.firsts - self.head)[:, None] + columns
         real = columns < rows.lengths[:, None]

@@ -1,4 +1,4 @@
-"""Report of a check: what a dictionary is, how it fits its subject, and what is wrong."""
+"""Report of a check: a dictionary, its fit to a subject, and its faults."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +9,7 @@ Severity = Literal["fault", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of the sample, with its standard error by rows; undefined is None with a reason."""
+    """A figure with its standard error by rows; None with a reason where undefined."""
 
     value: float | None
     standard_error: float | None = None

@@ -17,7 +17,7 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job is for: features explained and scored, or a dictionary checked on a sample."""
+    """Purpose of a job: to explain features, or to check a dictionary."""
 
     JOB = "job"
     CHECK = "check"

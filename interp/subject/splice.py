@@ -17,9 +17,9 @@ Reader = Callable[[Tensor], None]
 
 @torch.inference_mode()
 def read(subject: OpenedSubject, tokens: Tensor, readers: Mapping[str, Reader]) -> Tensor:
-    """Return logits `[B, T, V]` of tokens `[B, T]`, and call each reader with its hook point's tensor.
+    """Call each reader with its hook point's tensor; return the logits `[B, T, V]`.
 
-    A hook point that the pass never comes to has its reader not called.
+    Tokens are int64 `[B, T]`. A hook point that the pass never comes to has its reader not called.
     """
 
     def reading(point: Point, use: Reader) -> Callable[[Tensor], None]:
@@ -30,9 +30,10 @@ def read(subject: OpenedSubject, tokens: Tensor, readers: Mapping[str, Reader]) 
 
 @torch.inference_mode()
 def replace(subject: OpenedSubject, tokens: Tensor, values: Mapping[str, Tensor], where: Tensor) -> Tensor:
-    """Return logits `[B, T, V]` with `[B, T, D]` in place of the tensors at hook points.
+    """Return logits `[B, T, V]` with other tensors at hook points.
 
-    Only positions of `where`, bool `[B, T]`, are replaced. Raises SubjectError for a hook point whose tensor is not what the model goes on with.
+    `values` has `[B, T, D]` by hook point. Only positions of `where`, bool `[B, T]`, are replaced. Raises SubjectError for a hook point whose tensor
+    is not what the model goes on with.
     """
 
     def replacing(point: Point, value: Tensor) -> Callable[[Tensor], Tensor]:

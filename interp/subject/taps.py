@@ -187,9 +187,10 @@ def _writes(block: Any) -> dict[str, dict[str, Tap]]:
     Granite scales its writes.
     """
     scale = getattr(block, "residual_multiplier", 1.0)
+    scaled: Part = whole if scale == 1 else lambda tensor: tensor * scale
 
     def written(*names: str) -> dict[str, Tap]:
-        return {name: Tap(part, False, lambda tensor: tensor * scale) for name in names if (part := find(block, (name,))) is not None}
+        return {name: Tap(part, False, scaled) for name in names if (part := find(block, (name,))) is not None}
 
     return {
         "hook_attn_out": written(*ATTENTION_WRITES, *ATTENTION),

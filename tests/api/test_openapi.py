@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from api.schemas import base, dictionaries, explanations, features, jobs, provenance, runs, service, usage
+from api.schemas import base, checks, dictionaries, explanations, features, jobs, provenance, runs, service, usage
 from interp.domain.spec import JobSpec
 
-SCHEMAS = (base, dictionaries, explanations, features, jobs, provenance, runs, service, usage)
+SCHEMAS = (base, checks, dictionaries, explanations, features, jobs, provenance, runs, service, usage)
 GOLDEN = {
     "submit_job": "POST /v1/jobs",
     "list_jobs": "GET /v1/jobs",
@@ -23,6 +23,8 @@ GOLDEN = {
     "get_job_usage": "GET /v1/jobs/{job_id}/usage",
     "list_job_calls": "GET /v1/jobs/{job_id}/calls",
     "stream_job_events": "GET /v1/jobs/{job_id}/events",
+    "submit_check": "POST /v1/checks",
+    "get_check": "GET /v1/checks/{check_id}",
     "list_dictionaries": "GET /v1/dictionaries",
     "get_dictionary": "GET /v1/dictionaries/{dictionary}",
     "list_features": "GET /v1/dictionaries/{dictionary}/features",

@@ -1,4 +1,4 @@
-"""Run `measure` chunks: figures of a job's dictionary on a sample, and what is wrong with it."""
+"""Run `measure` chunks: figures of a dictionary on a sample, and its faults."""
 
 from dataclasses import asdict, replace
 from typing import Any, cast
@@ -23,6 +23,7 @@ from workers.tasks.model_cache import models_of
 
 # Tokens of the sample, and what is read of the corpus for it.
 SAMPLE_TOKENS, READ_TOKENS, READ_DOCUMENTS = 16_384, 65_536, 2_000
+SHOWN_ALTERNATIVES = 20
 # Progress when the models are open, the texts tokenised and the figures known; the rest is diagnosis.
 OPEN, TOKENISED, MEASURED = 0.2, 0.3, 0.7
 
@@ -75,7 +76,7 @@ def _report(work: Work) -> CheckReport:
             *of_figures(figures, subject.name, header.model, bool(findings)),
             *of_metadata(dictionary, _stated_hook_point(work.spec.dictionary), subject.bos),
         ),
-        tried=tuple(tried),
+        tried=tuple(tried[:SHOWN_ALTERNATIVES]),
     )
 
 

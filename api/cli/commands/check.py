@@ -18,7 +18,7 @@ def check(
     change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: dictionary.hook_point=... Repeat for more.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check that a job's dictionary fits its subject, on a sample, before the job is paid for.
+    """Check on a sample that a job's dictionary fits its subject.
 
     Prints L0, FVU, loss recovered and dead features, and what is wrong with its cure. The exit status is 1 where a fault is found.
     """

@@ -1,4 +1,4 @@
-"""Alternatives to how a dictionary is read, each with its reconstruction error on the same tokens.
+"""Other readings of a dictionary, each with its reconstruction error.
 
 What people get wrong, one change at a time: the hook point, the input norm, a scale that is not folded in, the bias before the encoder, the norms of
 the decoder, and the BOS.
@@ -62,7 +62,7 @@ def try_all(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample,
 
 
 def _variants(dictionary: Dictionary, x: Tensor) -> Iterator[_Variant]:
-    """Yield the dictionary with one change of its arithmetic each; `x` `[N, D]` are some activations."""
+    """Yield the dictionary with one change each; `x` `[N, D]` are some activations."""
     norms = {"none": "no normalisation", "centre": "its mean taken off", "layer_norm": "LayerNorm", "unit_scale": "its norm scaled to sqrt(D)"}
     for norm in NORMS:
         if norm != dictionary.input_norm:
@@ -113,7 +113,7 @@ def _errors(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample,
 
 
 def _sites(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, progress: Progress) -> list[Alternative]:
-    """Return the error at each other hook point that the dictionary might have been trained on."""
+    """Return the error at each other hook point that may be meant."""
     reads = {name: RowErrors(len(sample)) for name in _candidates(subject, dictionary.hook_point)}
     writes = {name: RowErrors(len(sample)) for name in _candidates(subject, dictionary.output_points[0])} if is_transcoder(dictionary) else {}
     passes = spans(subject, sample)
@@ -141,7 +141,10 @@ def _sites(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, 
 
 
 def _candidates(subject: OpenedSubject, hook_point: str) -> list[str]:
-    """Return the hook points of the same width nearby, and the same site of every block, the nearest first."""
+    """Return other hook points of the same width, the nearest first.
+
+    They are those of the blocks nearby, and the same site of every block.
+    """
     own = hooks.split(hook_point)
     if own is None or own.head is not None:
         return []

@@ -92,7 +92,7 @@ def _bos(subject: OpenedSubject, dictionary: Dictionary, flipped: TokenSample) -
 
 
 def _of_best(asked: Ratio, clear: Sequence[Alternative]) -> Finding:
-    """Return the finding of the alternative with the least error; equal ones are named with it."""
+    """Return the finding of the best alternative, with its equals."""
     least = min(other.errors.value for other in clear)
     # Normalised inputs are also found at the hook points behind norms: the asked hook point is kept where that is as good.
     kept = [other for other in clear if other.code not in PLACES and other.errors.value <= 1.05 * least + LEAST_GAIN]

@@ -46,7 +46,7 @@ def spans(subject: OpenedSubject, sample: TokenSample) -> list[slice]:
 
 
 def activations(subject: OpenedSubject, tokens: Tensor, names: tuple[str, ...]) -> tuple[dict[str, Tensor], Tensor]:
-    """Return float32 `[B, T, D]` by hook point, and the logits of the pass; raises SubjectError."""
+    """Return float32 `[B, T, D]` by hook point, and the logits; raises SubjectError."""
     found: dict[str, Tensor] = {}
 
     def keeping(name: str) -> splice.Reader:
@@ -68,7 +68,10 @@ def is_transcoder(dictionary: Dictionary) -> bool:
 
 
 def ends(subject: OpenedSubject, dictionary: Dictionary, tokens: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return what the dictionary reads `[B, T, D]`, what it is to write if that is another tensor, and the logits."""
+    """Return the dictionary's input `[B, T, D]`, its target and the logits.
+
+    The target `[B, T, D_out]` is None where it is the input.
+    """
     reads = hooks.points_of(dictionary.hook_point)
     found, logits = activations(subject, tokens, tuple(dict.fromkeys((*reads, *dictionary.output_points))))
     x = torch.cat([found[name] for name in reads], dim=2)
@@ -90,7 +93,7 @@ class _Measurement:
 
     @torch.inference_mode()
     def add(self, span: slice) -> None:
-        """Add a batch of rows: a clean pass, one with the reconstruction spliced in, one with zeros."""
+        """Add a batch of rows, by a clean, a spliced and an ablated pass."""
         tokens, counted = self._sample.tokens[span], self._sample.counted[span]
         x, y, logits = ends(self._subject, self._dictionary, tokens)
         self._asked[span] = self._sample.asked[span].sum(1).cpu().numpy()

@@ -42,7 +42,7 @@ class RowErrors:
 
 
 def reconstruct(dictionary: Dictionary, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return reconstructions `[N, D_out]` of `[N, D]`, and how many tokens each feature fires at, `[F]`."""
+    """Return reconstructions `[N, D_out]` of `[N, D]`, and each feature's firing tokens `[F]`."""
     outputs, firing = [], torch.zeros(dictionary.n_features, dtype=torch.int64, device=x.device)
     for part in torch.split(x, max(1, MOST_ACTIVATIONS // dictionary.n_features)):
         codes = dictionary.encode(part)
@@ -52,7 +52,7 @@ def reconstruct(dictionary: Dictionary, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def target_of(dictionary: Dictionary, x: Tensor, y: Tensor | None) -> Tensor:
-    """Return what is to be reconstructed: `y` `[N, D_out]`, or `x` without the mean that centring takes."""
+    """Return what is to be reconstructed: `y`, or `x` (centred where the input is)."""
     if y is not None:
         return y
     return x - x.mean(dim=1, keepdim=True) if dictionary.input_norm == "centre" else x

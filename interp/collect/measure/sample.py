@@ -31,7 +31,7 @@ class TokenSample:
         return len(self.tokens)
 
     def thinned(self, rows: int, tokens: int) -> "TokenSample":
-        """Return the first rows, in which about this many tokens count: the first of each, and every n-th."""
+        """Return the first rows, with every n-th token counted: about `tokens` in all."""
         counted = self.counted[:rows]
         places = counted.cumsum(1) - 1
         step = -(-int(counted.sum()) // tokens) or 1
