@@ -53,9 +53,12 @@ class Roots:
         return any(_is_below(real, root) for root in self.allowed) and not any(_is_below(real, tree) for tree in self.denied)
 
     def permit_url(self, url: str) -> bool:
-        """Return whether a URL is a named bucket, or lies below one, without steps up."""
+        """Return whether a URL is a named bucket, or lies below one, without steps up.
+
+        fsspec takes `::` for a chain of URLs, of which only the first would be checked here.
+        """
         below = any(f"{url.rstrip('/')}/".startswith(f"{bucket.rstrip('/')}/") for bucket in self.buckets)
-        return below and not {".", ".."} & set(url.split("/"))
+        return below and "::" not in url and not {".", ".."} & set(url.split("/"))
 
     def permit_path(self, path: str | os.PathLike[str]) -> bool:
         """Return whether the resolved path is inside; it need not exist."""

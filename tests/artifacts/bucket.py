@@ -38,6 +38,7 @@ def server() -> Iterator[dict[str, Any]]:
         port = int(process.stdout.readline())
         yield {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
         process.kill()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # the next server has another port
 
 
 def new_bucket(options: dict[str, Any]) -> Bucket:

@@ -140,7 +140,7 @@ def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, tmp_path: Pa
         assert {document.text for document in found.documents()} == {"one", "two", "three"}
         files.pipe_file(f"{stored.url}/a/lines.jsonl", b'{"text": "other"}\n')
         assert list_files(spec).fingerprint != listing.fingerprint
-        for path in (f"{stored.url}/../other", f"{stored.url}/./a"):
+        for path in (f"{stored.url}/../other", f"{stored.url}/./a", f"{stored.url}/a::file:///etc"):
             with pytest.raises(PathRefusedError):
                 list_files(CorpusSpec(path=path))
 

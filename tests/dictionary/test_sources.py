@@ -180,8 +180,9 @@ def test_a_named_bucket_is_read_and_no_other(stored: bucket.Bucket, folder: Path
         assert read(fetched).canonical().W_enc.shape == (tiny.WIDTH, tiny.FEATURES)
         with pytest.raises(FileMissingError, match="deep"):
             read(DictionarySpec(source=f"{stored.url}/deep"))
-        with pytest.raises(PathRefusedError):
-            read(DictionarySpec(source=f"{stored.url}/../other"))
+        for outside in (f"{stored.url}/../other", f"{stored.url}/deep::file:///etc"):
+            with pytest.raises(PathRefusedError):
+                read(DictionarySpec(source=outside))
         files.pipe_file(f"{stored.url}/deep/layer/cfg.json", b"{}")
         assert read(fetched).header.n_features == tiny.FEATURES, "a job reads the version that it was submitted with"
         assert sources.fetch(fetched) == fetched

@@ -4,11 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
+import pytest
+
+from interp.domain.errors import WorkInterruptedError
 from interp.domain.spec import JobSpec
 from tests.dictionary import known
 from tests.hub import COMMIT, Repository, local_hub
+from workers.runtime import Task, Work
+from workers.tasks import check, collect
 
 # In a process of its own: huggingface_hub reads its settings when it is imported.
 RUN = """
@@ -76,3 +84,19 @@ def test_names_of_the_hub_from_submission_to_the_end(tiny_job: JobSpec, tmp_path
     assert "Submit the job: a worker fetches the dictionary" in missing["estimate"]["cure"]
     assert missing["states"] == ["checking", "failed", "failed"]
     assert (missing["error"]["code"], "HF_TOKEN" in missing["error"]["cure"]) == ("file-missing", True)
+
+
+@pytest.mark.parametrize(("task", "module", "counted"), [(check.check, check, [45, 90]), (collect.prepare, collect, [5, 10])])
+def test_fetching_counts_on_the_progress(
+    tiny_job: JobSpec, monkeypatch: pytest.MonkeyPatch, task: Task, module: ModuleType, counted: list[int]
+) -> None:
+    def fetch(_spec: JobSpec, progress: Callable[[float], None]) -> JobSpec:
+        progress(0.5)
+        progress(1.0)
+        raise WorkInterruptedError("far enough")
+
+    done: list[int] = []
+    monkeypatch.setattr(module, "fetch", fetch)
+    with pytest.raises(WorkInterruptedError):
+        task(cast("Work", SimpleNamespace(spec=tiny_job, lease=SimpleNamespace(units=100), progress=done.append)))
+    assert done == counted
