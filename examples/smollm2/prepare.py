@@ -29,6 +29,7 @@ QUESTION = "What is the capital of France?"
 # Folders without documentation, or of other packages.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3"}
 SHORTEST = 200  # characters of a docstring that says more than a sentence
+LONGEST = 8_000  # characters of a document: the longest module would be a third of a small job's corpus
 PROMPTS = (">>>", "...")  # of lines that are code
 
 
@@ -67,7 +68,7 @@ def documents(root: Path) -> Iterator[str]:
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         texts = dict.fromkeys(prose(ast.get_docstring(node) or "") for node in nodes if isinstance(node, documented))
         if text := "\n\n".join(text for text in texts if len(text) >= SHORTEST):
-            yield text
+            yield text[:LONGEST]
 
 
 def prose(docstring: str) -> str:
