@@ -1,5 +1,6 @@
 """Checks: submitted and read over HTTP, followed and printed by the command line, done by a gpu worker."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -75,6 +76,23 @@ def test_a_job_is_no_check_and_what_cannot_work_is_refused(http: httpx.Client, e
     assert http.get(f"/v1/checks/{job_id}").status_code == 404
     refused = http.post("/v1/checks", json=body | {"dictionary": body["dictionary"] | {"hook_point": "blocks.9.hook_resid_pre"}})
     assert (refused.status_code, refused.json()["code"]) == (422, "hook-point-unknown")
+
+
+def test_compressed_texts_are_read_and_neurons_have_no_reconstruction(
+    http: httpx.Client, settings: Settings, tiny_job: JobSpec, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus.jsonl.gz").write_bytes(gzip.compress(Path(tiny_job.corpus.path).read_bytes()))
+    body = tiny_job.model_dump(mode="json")
+    body["corpus"]["path"] = str(tmp_path / "corpus.jsonl.gz")
+    body["dictionary"] = {"source": tiny_job.subject.model, "format": "neurons", "hook_point": "blocks.1.mlp.hook_post"}
+    check_id = http.post("/v1/checks", json=body).json()["id"]
+    assert drain(Runtime.of(settings), Queue.GPU) == 1
+    found = http.get(f"/v1/checks/{check_id}").json()
+    assert found["status"] == "completed", found["error"]
+    figures = found["report"]["figures"]
+    assert found["report"]["tokens"] > 1000 and figures["l0"]["value"] > 0 and figures["ce_clean"]["value"] > 0
+    for name in ("fvu", "ce_spliced", "ce_zero", "ce_recovered"):
+        assert figures[name] == {"value": None, "standard_error": None, "why": "Neurons are the subject's own axes: nothing is reconstructed."}
 
 
 def test_files_that_take_long_are_read_by_the_worker_before_it_measures(settings: Settings, exact_job: JobSpec) -> None:

@@ -1,5 +1,6 @@
 """Run `measure` chunks: figures of a dictionary on a sample, and its faults."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -7,15 +8,20 @@ from interp.collect.levels import batch_top_k_threshold
 from interp.collect.measure.diagnosis import diagnose, of_figures, of_metadata
 from interp.collect.measure.figures import measure as measured
 from interp.collect.measure.sample import draw
-from interp.corpus.tokenized import tokenize_corpus
+from interp.corpus.documents import index
+from interp.corpus.listing import list_files
+from interp.corpus.local_copies import local_copies
+from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.dictionary.canonical import DictionaryHeader
 from interp.dictionary.formats import header_of
 from interp.dictionary.module import Dictionary
 from interp.domain.check_report import CheckedDictionary, CheckedSubject, CheckReport
 from interp.domain.errors import DictionaryError
 from interp.domain.spec import DictionarySpec
+from interp.planning.fetching import fetch
 from interp.store.db.engine import Session
 from interp.subject import hooks
+from interp.subject.base import Subject
 from interp.subject.loaded import OpenedSubject
 from workers import artifact_paths
 from workers.runtime import TaskResult, Work
@@ -24,8 +30,8 @@ from workers.tasks.model_cache import models_of
 # Tokens of the sample, and what is read of the corpus for it.
 SAMPLE_TOKENS, READ_TOKENS, READ_DOCUMENTS = 16_384, 65_536, 2_000
 SHOWN_ALTERNATIVES = 20
-# Progress when the models are open, the texts tokenised and the figures known; the rest is diagnosis.
-OPEN, TOKENISED, MEASURED = 0.2, 0.3, 0.7
+# Progress when the dictionary is fetched, the models open, the texts tokenised and the figures known; the rest is diagnosis.
+FETCHED, OPEN, TOKENISED, MEASURED = 0.15, 0.2, 0.3, 0.7
 
 
 def measure(work: Work) -> TaskResult:
@@ -42,20 +48,16 @@ def _report(work: Work) -> CheckReport:
     def progress(start: float, stop: float, share: float) -> None:
         work.progress(int((start + (stop - start) * share) * work.lease.units))
 
+    # At once, unless another machine fetched it for the check.
+    fetch(work.spec, lambda share: progress(0, FETCHED, share))
     models = models_of(work.runtime, work.spec)
     # Both backends are of this class.
     subject, dictionary = cast(OpenedSubject, models.subject), models.dictionary
     progress(0, OPEN, 1)
-    limits = {
-        "max_tokens": min(work.spec.corpus.max_tokens or READ_TOKENS, READ_TOKENS),
-        "max_documents": min(work.spec.corpus.max_documents or READ_DOCUMENTS, READ_DOCUMENTS),
-    }
-    texts, store = work.spec.corpus.model_copy(update=limits), artifact_paths.store_of(work.runtime.settings)
-    corpus = tokenize_corpus(texts, models.subject, store, lambda _tokens: progress(0, OPEN, 1))
-    progress(OPEN, TOKENISED, 1)
+    corpus = _corpus(work, models.subject, lambda share: progress(OPEN, TOKENISED, share))
     collection = work.spec.collection
     if dictionary.batch_k is not None:
-        threshold = batch_top_k_threshold(models.subject, dictionary, corpus, collection, lambda _share: progress(OPEN, TOKENISED, 1))
+        threshold = batch_top_k_threshold(models.subject, dictionary, corpus, collection, lambda _share: progress(TOKENISED, MEASURED, 0))
         dictionary = dictionary.with_threshold(threshold)
     dictionary = dictionary.to(subject.device)
     positions = dictionary.positions
@@ -78,6 +80,18 @@ def _report(work: Work) -> CheckReport:
         ),
         tried=tuple(tried[:SHOWN_ALTERNATIVES]),
     )
+
+
+def _corpus(work: Work, subject: Subject, progress: Callable[[float], None]) -> TokenizedCorpus:
+    """Return the first documents of the job's corpus as tokens; no more of it is read."""
+    given, store = work.spec.corpus, artifact_paths.store_of(work.runtime.settings)
+    limits = {
+        "max_tokens": min(given.max_tokens or READ_TOKENS, READ_TOKENS),
+        "max_documents": min(given.max_documents or READ_DOCUMENTS, READ_DOCUMENTS),
+    }
+    texts = given.model_copy(update=limits)
+    copies = local_copies(list_files(texts), texts, store.cache, progress)
+    return tokenize_corpus(texts, subject, store, lambda _tokens: progress(1), index(texts, copies, progress))
 
 
 def _stated_hook_point(spec: DictionarySpec) -> str:
