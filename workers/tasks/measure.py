@@ -83,7 +83,7 @@ def _report(work: Work) -> CheckReport:
 
 
 def _corpus(work: Work, subject: Subject, progress: Callable[[float], None]) -> TokenizedCorpus:
-    """Return the first documents of the job's corpus as tokens; no more of it is read."""
+    """Return the first documents of the corpus as tokens, and read no more."""
     given, store = work.spec.corpus, artifact_paths.store_of(work.runtime.settings)
     limits = {
         "max_tokens": min(given.max_tokens or READ_TOKENS, READ_TOKENS),
