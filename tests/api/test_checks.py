@@ -128,9 +128,12 @@ def url(service_settings: Settings, store: Engine) -> Iterator[str]:
 def run(url: str, spec: JobSpec, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     file = folder / "job.yaml"
     file.write_text(yaml.safe_dump(spec.model_dump(mode="json")))
-    command = [sys.executable, "-c", "from api.cli import main; main()"]
-    environment = os.environ | {"GLOSSATOR_API_URL": url}
-    return subprocess.run([*command, "check", str(file), *options], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return glossator(url, "check", str(file), *options)
+
+
+def glossator(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
+    return subprocess.run(command, env=os.environ | {"GLOSSATOR_API_URL": url}, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_the_command_line_exits_with_1_where_a_fault_is_found(url: str, tiny_job: JobSpec, exact_job: JobSpec, tmp_path: Path) -> None:
@@ -144,3 +147,6 @@ def test_the_command_line_exits_with_1_where_a_fault_is_found(url: str, tiny_job
     check_id = wrong.stderr.splitlines()[0].removeprefix("check ")
     with Client(url) as client:
         assert client.get_check(check_id)["report"] == report
+    shown = glossator(url, "job", "show", check_id)
+    assert shown.returncode == 0, shown.stderr
+    assert "fault: The dictionary does not fit the subject" in shown.stdout
