@@ -65,7 +65,7 @@ def test_a_misspelt_parameter_is_told_what_was_meant(http: httpx.Client, path: s
         ("[1]", JSON, "Send a JSON object"),
         ("", JSON, "Send a JSON object"),
         (json.dumps(SPEC | {"scorer": ["detection"]}), JSON, "Did you mean scorers?"),
-        (json.dumps(SPEC | {"corpus": {"path": "/c", "max_token": 5}}), JSON, "Did you mean max_tokens?"),
+        (json.dumps(SPEC | {"corpus": {"path": "/c", "max_token": 5}}), JSON, "Did you mean max_tokens or max_documents?"),
         (json.dumps(SPEC | {"collection": {"windows": 64}}), JSON, "Did you mean window?"),
         (json.dumps(SPEC | {"zzzz": 1}), JSON, "Known: "),
     ],
