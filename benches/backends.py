@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from interp.domain.spec import SubjectSpec
 from interp.subject.base import BACKENDS, open_subject
-from tests.subject.tokenizers_of import byte_level
 
 
 def main() -> None:
@@ -43,8 +43,8 @@ def main() -> None:
 
 
 def _save(folder: Path, options: argparse.Namespace) -> None:
-    tokenizer, heads = byte_level(), max(1, options.width // 64)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>").save_pretrained(folder)
+    tokenizer, heads = Tokenizer(models.WordLevel({f"token {number}": number for number in range(300)}, "token 0")), max(1, options.width // 64)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="token 0").save_pretrained(folder)
     sizes = {"hidden_size": options.width, "intermediate_size": 8 * options.width // 3, "num_hidden_layers": options.layers}
     LlamaForCausalLM(
         LlamaConfig(vocab_size=tokenizer.get_vocab_size(), num_attention_heads=heads, max_position_embeddings=options.tokens, **sizes)

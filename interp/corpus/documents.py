@@ -242,7 +242,7 @@ def _parts(file: CorpusFile) -> Iterator[tuple[DocumentPosition, bytes]]:
             elif file.is_alone:
                 yield from _separated(file, handle)
             else:
-                yield DocumentPosition(file, 0, file.size), _limited(handle.read(LONGEST_DOCUMENT + 1), file.name)
+                yield DocumentPosition(file, 0, file.size), _limited(handle.read(min(file.size, LONGEST_DOCUMENT) + 1), file.name)
     except OSError as cause:
         raise unreadable(file.name, cause) from cause
 

@@ -76,6 +76,10 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> None:
     """
     content = b""
     with _errors_of(file), file.open() as handle:
+        if file.path.suffix.lower() not in READERS:
+            content = handle.read(min(most, file.size))
+            check_beginning(file, content, spec, is_whole=len(content) == file.size)
+            return
         for part in _content(file, handle, spec):
             content += part
             if len(content) > most:

@@ -14,7 +14,7 @@ from typing import Any
 from interp.domain.cleaning import one_line
 from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError
 from interp.domain.spec import DictionarySpec
-from interp.files.atomic import new_folder
+from interp.files.atomic import new_folder, writing
 from interp.security import allowed_files
 
 Progress = Callable[[float], None]
@@ -237,7 +237,7 @@ def _copied(place: str, pin: str | None, files: Sequence[_Remote], top: str, pro
 
 def _from_file(files: Any, path: str) -> Callable[[Path, Callable[[int], object]], object]:
     def copy(target: Path, report: Callable[[int], object]) -> None:
-        with files.open(path, "rb") as handle, target.open("wb") as out:
+        with files.open(path, "rb") as handle, writing(target) as out:
             while block := handle.read(BLOCK_BYTES):
                 out.write(block)
                 report(len(block))

@@ -230,7 +230,7 @@ def test_a_features_provenance_is_whole_in_one_call(client: Client, told: str, j
     ]
     assert scored["calls"][1]["reply"]["choices"], "what an unanswered call brought is kept, too"
     assert scored["calls"][1]["error"] == "The model refused."
-    assert scored["nulls"] == [{"index": 4, "text": "label of 4", "value": 0.5}]
+    assert scored["nulls"] == [{"index": 4, "name": f"{JUDGED}:4", "text": "label of 4", "value": 0.5}]
     assert scored["null_exclusion"] == BOUND
     assert [control["name"] for control in scored["score"]["controls"]] == ["baseline", "repeat"]
     assert {context["id"] for context in found["contexts"]} == {item["context"] for item in scored["score"]["items"]}
@@ -241,9 +241,9 @@ def test_a_features_provenance_is_whole_in_one_call(client: Client, told: str, j
 def test_provenance_prints_each_null_with_its_figure_and_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
     null = {"value": 0.25, "p_value": None, "p_paired": 0.04, "q_value": None, "reason": "2 defined nulls are too few."}
     nulls = [
-        {"index": 4, "text": "label of 4", "value": 0.5},
-        {"index": 5, "text": None, "value": None},
-        {"index": 6, "text": "six", "value": 0.0},
+        {"index": 4, "name": "m@s:4", "text": "label of 4", "value": 0.5},
+        {"index": 5, "name": "m@s:5", "text": None, "value": None},
+        {"index": 6, "name": "m@s:2-", "text": "six", "value": 0.0},
     ]
     provenance_command._print_nulls(
         {
@@ -258,7 +258,7 @@ def test_provenance_prints_each_null_with_its_figure_and_the_bound(capsys: pytes
         "no nulls: features of decoder cosine 0.40 or more (7, 9)",
         "null of 4: 0.50  label of 4",
         "null of 5: undefined  its explanation is no longer kept",
-        "null of 6: 0.00  six",
+        "null of 2-: 0.00  six",
     ]
 
 
@@ -309,7 +309,7 @@ def test_the_command_line_shows_usage_with_unknown_prices(command: Any, job: str
 
 
 def test_a_null_whose_figure_is_undefined_says_so_beside_its_text() -> None:
-    assert provenance_command._null({"index": 9, "text": "`self`", "value": None}) == "null of 9: undefined  `self`"
+    assert provenance_command._null({"index": 9, "name": "m@s:9", "text": "`self`", "value": None}) == "null of 9: undefined  `self`"
 
 
 def test_the_command_line_shows_provenance(command: Any, told: str, client: Client) -> None:

@@ -231,7 +231,8 @@ def test_a_request_whose_files_take_memory_is_refused(job: JobSpec, tmp_path: Pa
         assert (answer.status_code, answer.json()["code"]) == (422, "files-take-too-much"), answer.text
         assert "GLOSSATOR_PREFLIGHT_MEMORY_BYTES" in answer.json()["cure"]
         assert http.get("/healthz").status_code == 200
-        assert http.post("/v1/jobs", json=body).status_code == 202
+        calm = http.post("/v1/jobs", json=body)
+        assert calm.status_code == 202, calm.text
 
 
 def long_winded(job: JobSpec, folder: Path) -> Path:

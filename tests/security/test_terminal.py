@@ -36,7 +36,23 @@ ATTACK = (
 )
 # What our own program decides by: words of the API, and times.
 WORDS = re.compile(r".*_at$|eta$")
-KEPT = {"status", "stage", "kind", "split", "state", "unit", "scorer", "transport", "metric", "purpose", "method", "explainer", "event", "basis"}
+KEPT = {
+    "severity",
+    "status",
+    "stage",
+    "kind",
+    "split",
+    "state",
+    "unit",
+    "scorer",
+    "transport",
+    "metric",
+    "purpose",
+    "method",
+    "explainer",
+    "event",
+    "basis",
+}
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -82,6 +98,8 @@ class Outside:
             "pin_current_run": EXAMPLES["dictionary"],
             "estimate_job": EXAMPLES["estimate"],
             "submit_job": FAILED,
+            "submit_check": EXAMPLES["check"],
+            "get_check": EXAMPLES["check"],
         }
         content = hostile(answers.get(name, FAILED))
         return lambda *_, **__: iter(content) if isinstance(content, list) else content
@@ -111,10 +129,11 @@ READING = {
     "export": ["a@b"],
     "estimate": ["FILE"],
     "submit": ["FILE", "--dry-run"],
+    "check": ["FILE"],
     "doctor": [],
 }
 # The others print nothing but their own words, and errors.
-PLAIN = {"config", "serve", "worker", "db", "fake-llm", "demo"}
+PLAIN = {"import", "config", "serve", "worker", "db", "fake-llm", "demo"}
 
 
 @pytest.fixture
@@ -127,6 +146,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., st
 
     for name in ("reader", "server"):
         monkeypatch.setattr(connect, name, outside)
+    monkeypatch.setattr(progress, "follow_or_detach", lambda *_: hostile(EXAMPLES["job"] | {"status": "completed", "error": None}))
     monkeypatch.setattr(checks, "run", lambda *_: [checks.Finding("a" + ATTACK, False, "b" + ATTACK, "c" + ATTACK)])
     monkeypatch.setenv("COLUMNS", "300")
     file = tmp_path / "job.yaml"

@@ -12,8 +12,8 @@ import numpy as np
 from interp.domain.evidence import Split
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
+from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.explain.registry import asking
 from interp.llm.prompt_text import parse_fenced, plain
 from interp.score.base import ScorerInput
 from tests.explain.explaining import Answering, explain, explain_context, judging, selves, shown_to, text
@@ -39,7 +39,7 @@ def balanced_on_test(label: str) -> float:
 
 def test_what_a_maximum_gains_by_selection_is_no_part_of_the_score():
     """A judge of coins: on the windows that it chose by, the winner looks far better than chance; on test windows it is what it is, a coin."""
-    explainer = asking(ExplainerSpec(name="best_of", samples=SAMPLES, contexts=4))
+    explainer = registry.get(ExplainerSpec(name="best_of", samples=SAMPLES, contexts=4))
     item = ExplainerInput.of(selves(), text().vocabulary)
 
     async def all_made() -> list[Explanation]:

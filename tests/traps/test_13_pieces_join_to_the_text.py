@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from interp.domain.evidence import Contexts
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.explain import registry
 from interp.explain.base import ExplainerInput
-from interp.explain.registry import asking
 from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, marked, parse_fenced, pieces, plain, shown, unmarked
 
 # A token for every byte, some for whole words, and one special token with bytes of its own: characters of two to four bytes fall apart in every way.
@@ -76,7 +76,7 @@ def test_prompts_show_whole_characters(name, text):
         window.positions,
     )
     both = Contexts(*(np.concatenate([getattr(window, column), getattr(silent, column)]) for column in Contexts.__slots__))
-    question = asking(ExplainerSpec(name=name)).question(ExplainerInput(0, both, ("the",), (), False), VOCABULARY, 0)
+    question = registry.get(ExplainerSpec(name=name)).question(ExplainerInput(0, both, ("the",), (), False), VOCABULARY, 0)
     shown_texts = parse_fenced(question.prompt.messages[-1].content)
     assert all("\ufffd" not in found.text for found in shown_texts)
     if name in ("contexts", "contrastive"):

@@ -8,6 +8,7 @@ import typer
 from api.cli.commands.submit import assignments, read_spec
 from api.cli.output.console import out, print_json, say
 from interp.config.settings import settings
+from interp.domain.cleaning import visible
 from interp.domain.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def import_records(
         print_json([{"run": run.name, "features": list(run.features), "labels": run.labels, "job": jobs.get(run.name)} for run in written])
         return
     for run in written:
-        out.print(f"{run.name}: {len(run.features)} features with contexts, {run.labels} labels{_job(jobs.get(run.name))}", markup=False)
+        out.print(f"{visible(run.name)}: {len(run.features)} features with contexts, {run.labels} labels{_job(jobs.get(run.name))}", markup=False)
     if records.unread:
         say(f"{records.unread} lines of {feature_records.LABELS} name no feature, or one that has a label, and were left out.")
 

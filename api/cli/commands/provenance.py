@@ -107,7 +107,7 @@ def _print_nulls(scored: dict[str, Any]) -> None:
 
 def _null(null: dict[str, Any]) -> str:
     value = "undefined" if null["value"] is None else figure(null["value"])
-    return f"null of {null['name'].rpartition(':')[2]}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
+    return f"null of {visible(null['name'].rpartition(':')[2])}: {value}  {visible(null['text'] or 'its explanation is no longer kept')}"
 
 
 def _print_call(call: dict[str, Any], longest: int | None) -> None:
