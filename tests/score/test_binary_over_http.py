@@ -36,17 +36,36 @@ def test_a_judge_that_reads_the_label_finds_it_right(name):
     assert {control.name for control in found.controls} == set(CONTROLS)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_passing_faults_change_nothing(name):
+# Faults of the way; a request that meets one is sent again, up to twelve times.
+ON_THE_WAY = ("rate_limited", "rate_limited_silently", "server_error", "dropped", "dropped_midway", "truncated_body", "slow", "wrong_usage")
+
+
+def scores_with(name, faults):
+    """The score without and with faults."""
     with ScriptedServer() as server:
         calm = ScoringEndpoint(server.base_url).score(name, item(), ("empty", "gold"))
-    faults = Faults.mixed(0.3, stalled=0.0)
     with ScriptedServer(faults=faults, seed=5) as server:
         rough = ScoringEndpoint(server.base_url).score(name, item(), ("empty", "gold"))
         assert sum(server.totals.by_fault.values()) > 0
+    return calm, rough
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_passing_faults_change_nothing(name):
+    calm, rough = scores_with(name, Faults(**dict.fromkeys(ON_THE_WAY, 0.3 / len(ON_THE_WAY))))
     assert (rough.value, rough.answered, rough.failed) == (calm.value, calm.answered, 0)
     assert [each.prediction for each in rough.items] == [each.prediction for each in calm.items]
     assert rough.null.values == calm.null.values if calm.null else rough.null is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_faulty_replies_are_repaired_or_counted_as_failed(name):
+    """A question is asked again once after a reply that cannot be read; two such replies in a row are a failure, never a no."""
+    calm, rough = scores_with(name, Faults.mixed(0.3, stalled=0.0))
+    assert rough.answered + rough.failed == calm.answered
+    assert rough.failed <= calm.answered / 4
+    for found, expected in zip(rough.items, calm.items, strict=True):
+        assert found.prediction == expected.prediction or (found.prediction is None and found.failure)
 
 
 @pytest.mark.parametrize("name", NAMES)
