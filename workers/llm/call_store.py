@@ -25,8 +25,8 @@ from workers.llm.event_loop import one_per_process
 
 log = logging.getLogger(__name__)
 
-# Requests are gathered this long before a round: a call waits for it before it counts as in flight, a model's reply takes far longer.
-GATHER_SECONDS = 0.01
+# Requests are gathered this long before a round; meanwhile more come in while the last round is written.
+GATHER_SECONDS = 0.002
 # The longest delay of writes that no caller awaits: a killed worker may have to repeat these calls and those in flight.
 WRITE_SECONDS = 0.05
 # The pause after an error of the database.
