@@ -195,7 +195,7 @@ class Encode:
     def tight(self, batch: RowBatch) -> None:
         x = self._inputs(batch)
         if len(self._buffer) < len(x):
-            self._buffer = x.new_empty((len(x), self._dictionary.features))
+            self._buffer = x.new_empty((len(x), self._dictionary.n_features))
         out = self._buffer[: len(x)]
         torch.addmm(self._dictionary.b_enc, x, self._dictionary.W_enc, out=out)
         if self._dictionary.k is None:
