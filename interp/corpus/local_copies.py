@@ -74,16 +74,16 @@ def check_start(file: CorpusFile, spec: CorpusSpec, most: int) -> None:
 
     Raises CorpusError and TextUndecodableError, as reading all of it will.
     """
-    content = b""
-    with _errors_of(file), file.open() as handle:
-        if file.path.suffix.lower() not in READERS:
+    if file.path.suffix.lower() not in READERS:
+        with file.open() as handle:
             content = handle.read(min(most, file.size))
-            check_beginning(file, content, spec, is_whole=len(content) == file.size)
-            return
-        for part in _content(file, handle, spec):
-            content += part
-            if len(content) > most:
-                break
+        check_beginning(file, content, spec, is_whole=len(content) == file.size)
+        return
+    content = b""
+    for part, _ in _content(file, spec):
+        content += part
+        if len(content) > most:
+            break
     check_beginning(_plain(file), content[:most], spec, is_whole=len(content) <= most)
 
 
@@ -94,11 +94,11 @@ def _copy_of(file: CorpusFile, spec: CorpusSpec, folder: Path, most_lines: int |
     if target.is_dir():
         os.utime(target)
     else:
-        with new_folder(target) as draft, writing(draft / plain.path.name) as out, _errors_of(file), file.open() as handle:
+        with new_folder(target) as draft, writing(draft / plain.path.name) as out:
             lines = 0
-            for part in _content(file, handle, spec):
+            for part, position in _content(file, spec):
                 out.write(part)
-                progress(handle.tell())
+                progress(position)
                 lines += part.count(b"\n")
                 if plain.has_lines and most_lines is not None and lines >= most_lines:
                     break
@@ -113,17 +113,21 @@ def _plain(file: CorpusFile) -> CorpusFile:
     return replace(file, path=Path(path.name))
 
 
-def _content(file: CorpusFile, handle: BinaryIO, spec: CorpusSpec) -> Iterator[bytes]:
-    """Yield a file's text or JSON lines; raises CorpusError for more than text holds."""
+def _content(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[bytes, int]]:
+    """Yield parts of a file's text or JSON lines, with the bytes read so far.
+
+    Raises CorpusError for damaged files, and for more than text holds. Errors of writing are the caller's own: a full disk is no damaged file.
+    """
     reader = READERS.get(file.path.suffix.lower(), _blocks)
     size, most = 0, LARGEST_START + LARGEST_RATIO * file.size
-    for part in reader(handle, spec):
-        size += len(part)
-        if size > most:
-            raise CorpusError(
-                f"{file.name} holds more than {LARGEST_RATIO} times its bytes.", why="Text does not compress so well.", cure="Decompress it yourself."
-            )
-        yield part
+    with _errors_of(file), file.open() as handle:
+        for part in reader(handle, spec):
+            size += len(part)
+            if size > most:
+                raise CorpusError(
+                    f"It holds more than {LARGEST_RATIO} times its bytes.", why="Text does not compress so well.", cure="Decompress it yourself."
+                )
+            yield part, handle.tell()
 
 
 def _blocks(handle: BinaryIO, _spec: CorpusSpec) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 from interp.domain.cleaning import one_line
 from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError
 from interp.domain.spec import DictionarySpec
-from interp.files.atomic import new_folder, writing
+from interp.files.atomic import disk_full, new_folder, writing
 from interp.security import allowed_files
 
 Progress = Callable[[float], None]
@@ -302,11 +302,13 @@ def _no_place(spec: DictionarySpec, form: str) -> DictionaryError:
 def _hub_errors(source: str) -> Iterator[None]:
     """Turn errors of huggingface_hub into errors with a cure."""
     import httpx2
+    from huggingface_hub import constants
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     shown = one_line(source, SHOWN)
     try:
-        yield
+        with disk_full(Path(constants.HF_HUB_CACHE)):
+            yield
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as cause:
         raise FileMissingError(
             f"{shown} is not on the Hub.",

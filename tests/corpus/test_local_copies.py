@@ -1,8 +1,11 @@
 """Compressed files and columns are read as what they hold; damaged and hostile ones are refused."""
 
+import errno
 import gzip
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow
@@ -14,7 +17,7 @@ from interp.corpus import local_copies as copies
 from interp.corpus.documents import CorpusIndex, index
 from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start, clear_old_copies, local_copies
-from interp.domain.errors import CorpusError
+from interp.domain.errors import CorpusError, DiskFullError
 from interp.domain.spec import CorpusSpec
 from interp.security.allowed_files import Roots, within
 
@@ -100,6 +103,22 @@ def test_damaged_and_hostile_files_are_refused_with_a_cure(tmp_path: Path, name:
     with pytest.raises(CorpusError, match=why) as refusal:
         read(tmp_path / name, tmp_path / "cache")
     assert refusal.value.cure
+
+
+def test_a_full_disk_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _content: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    @contextmanager
+    def full(_target: Path) -> Iterator[Full]:
+        yield Full()
+
+    WRITERS["table.parquet"](tmp_path / "table.parquet")
+    monkeypatch.setattr(copies, "writing", full)
+    with pytest.raises(DiskFullError):
+        read(tmp_path / "table.parquet", tmp_path / "cache")
+    assert not list((tmp_path / "cache" / copies.COPIES).iterdir())
 
 
 @pytest.mark.parametrize(("column", "values"), [("story", TEXTS), ("text", list(range(len(TEXTS)))), ("text", [[text] for text in TEXTS])])

@@ -1,5 +1,6 @@
 """Dictionaries of a Hub and of a bucket, from real servers on loopback."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from benches import tiny
 from interp.dictionary import downloads, sources
 from interp.dictionary.formats import dictionary_digest, read
-from interp.domain.errors import DictionaryError, FileMissingError, PathRefusedError
+from interp.domain.errors import DictionaryError, DiskFullError, FileMissingError, PathRefusedError
 from interp.domain.spec import DictionarySpec
 from interp.security.allowed_files import Roots, within
 from tests.artifacts import bucket
@@ -238,3 +239,13 @@ def test_a_run_gives_its_last_samples(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(DictionaryError) as raised:
         sources.fetch(DictionarySpec(source="wandb://team/sparse/abc"))
     assert "glossator[wandb]" in raised.value.cure
+
+
+def test_a_full_disk_is_no_fault_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "not made yet"))
+    with pytest.raises(DiskFullError), downloads._hub_errors("hf://org/sae"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(DictionaryError, match="does not give"), downloads._hub_errors("hf://org/sae"):
+        raise OSError(errno.ECONNRESET, "Connection reset by peer")
+    with pytest.raises(DictionaryError, match="does not give"), downloads._hub_errors("hf://org/sae"):
+        raise OSError("the consistency check failed")
