@@ -17,21 +17,21 @@ COPY constraints.txt ./
 
 FROM build AS build-lean
 COPY --from=source /src ./
-RUN pip install -c constraints.txt '.[s3,otel]'
+RUN pip install -c constraints.txt '.[service,search,s3,otel]'
 
 # The version of torch is that of the Makefile. It is installed before the sources are copied, so that a change of ours does not fetch it again.
 FROM build AS build-gpu
 ARG TORCH=torch==2.13.0
 RUN pip install -c constraints.txt "${TORCH}"
 COPY --from=source /src ./
-RUN pip install -c constraints.txt '.[models,s3,otel]'
+RUN pip install -c constraints.txt '.[service,models,search,s3,otel]'
 
 FROM build AS build-cpu
 ARG TORCH=torch==2.13.0+cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" "${TORCH}"
 COPY --from=source /src ./
-RUN pip install -c constraints.txt '.[models,s3,otel]'
+RUN pip install -c constraints.txt '.[service,models,search,s3,otel]'
 
 FROM python:3.11-slim-bookworm AS base
 RUN useradd --system --create-home --home-dir /var/lib/glossator --uid 10001 glossator
@@ -43,8 +43,8 @@ STOPSIGNAL SIGTERM
 
 FROM base AS api
 COPY --from=build-lean /opt/glossator /opt/glossator
-# A container listens on all addresses: the operator decides what is published and to whom.
-ENV GLOSSATOR_HOST=0.0.0.0 GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true
+# A container listens on all addresses, and so does not start before there is a key: `glossator keys create`, or GLOSSATOR_ADMIN_KEY.
+ENV GLOSSATOR_HOST=0.0.0.0
 EXPOSE 8420
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8420/readyz', timeout=2)"]

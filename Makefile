@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
+# Tests start hundreds of processes: without compiled files each of them compiles the project anew.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo demo-llm demo-english demo-cluster test faults fuzz lint bench figures install install-dev clean
+.PHONY: help client-models demo demo-llm demo-english demo-cluster test faults fuzz lint bench figures install install-dev clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,17 +30,18 @@ demo-cluster: install ## The same on PostgreSQL and Redis with many processes, t
 	$(BIN)/glossator demo --cluster $(if $(FEATURES),--features $(FEATURES))
 
 # Tests run in the order of the files: sorted by the number of tests, those of whole clusters would come last and run alone.
+# A third of the time of a test process is waiting, for other processes and for clocks: three of them keep two processors at work.
 # ruff, mypy --strict and import-linter run in parallel and take more than a minute of one processor; their output is printed at the end.
 test: install-dev ## Run all tests, and `make lint`
 	@output=$$(mktemp); $(MAKE) --no-print-directory lint >"$$output" 2>&1 & lint=$$!; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder; suite=$$?; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; suite=$$?; \
 	wait $$lint; linted=$$?; cat "$$output"; rm -f "$$output"; \
 	echo "tests: status $$suite, lint: status $$linted"; exit $$((suite ? suite : linted))
 
 faults: install-dev ## Run the long form of the fault tests: every kind many times, as a table
 	$(BIN)/python -m tests.faults
 
-fuzz: install-dev ## Run the long form of the security tests: 10,000 changed files of weights, configs and tokenizers, 20,000 requests
+fuzz: install-dev ## Run the long form of the security tests: 10,000 changed files of weights, configs, tokenizers and corpora, 20,000 requests
 	$(BIN)/python -m tests.security
 
 lint: install-dev ## Run ruff, mypy --strict and import-linter
@@ -49,6 +52,9 @@ lint: install-dev ## Run ruff, mypy --strict and import-linter
 
 bench: install-dev ## Run the benchmarks and print them as tables
 	$(BIN)/python -m benches
+
+client-models: install-dev ## Write glossator/models.py from the OpenAPI document
+	$(BIN)/python -m api.client_models
 
 figures: install-dev ## Measure the example's subject and dictionary on held-out files
 	$(BIN)/python -m examples.pystdlib.measure
@@ -62,11 +68,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: install your system's venv package (Debian: python3-venv)" >&2; exit 1; }
 	$(PIP) install -q -c constraints.txt $(TORCH)
-	$(PIP) install -q -c constraints.txt -e '.[models,s3,otel]'
+	$(PIP) install -q -c constraints.txt -e '.[service,models,search,s3,otel]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt -e '.[models,s3,otel,dev]'
+	$(PIP) install -q -c constraints.txt -e '.[service,models,search,s3,otel,dev]'
 	@touch $@
 
 clean: ## Remove the environment and the local database

@@ -18,8 +18,11 @@ from api.app import create_app
 from api.http.connection_limits import protocol
 from interp.config.home import HomeLock
 from interp.config.settings import Settings, is_loopback
+from interp.domain.api_key import parsed
 from interp.domain.errors import GlossatorError
 from interp.store import migrate
+from interp.store.access import keys
+from interp.store.db.engine import make_engine, transaction
 from workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -32,8 +35,8 @@ class AddressTakenError(GlossatorError, code="address-taken", title="The address
     """The service cannot listen on its address."""
 
 
-class LoginMissingError(GlossatorError, code="login-missing", title="Anyone who reaches the address could do anything", exit_status=2):
-    """The service has no accounts, and its address can be reached from other machines."""
+class NoKeyError(GlossatorError, code="no-key", title="Anyone who reaches the address could do anything", exit_status=2):
+    """The service has no key, and its address can be reached from other machines."""
 
 
 class Service:
@@ -47,7 +50,7 @@ class Service:
             lock = HomeLock(settings.home) if settings.is_alone else None
             if lock is not None:
                 opened.callback(lock.release)
-            self._socket = opened.enter_context(_listen(host, port, settings.i_know_there_is_no_login))
+            self._socket = opened.enter_context(_bound(host, port))
             name = f"[{host}]" if ":" in host else host
             self.url = f"http://{name}:{self._socket.getsockname()[1]}"
             if lock is not None:
@@ -60,17 +63,20 @@ class Service:
                 log_level="warning",
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # api.http.edge.client_address reads them
                 timeout_keep_alive=settings.keep_alive_timeout_seconds,  # type: ignore[arg-type]  # The event loop takes any number.
                 timeout_graceful_shutdown=math.ceil(min(STOP_SECONDS, settings.stop_timeout_seconds / 2)),
             )
             self._server = uvicorn.Server(config)
             self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True)
             self._supervisor = Supervisor(settings, log_to) if workers else None
+            self._host, self.has_keys = host, False
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         try:
             migrate.upgrade(self._settings.database_url)
+            self.has_keys = self._check_keys()
             self._start_server()
         except BaseException:
             self._stop_server()
@@ -104,6 +110,28 @@ class Service:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def _check_keys(self) -> bool:
+        """Write the settings' key, and return whether there is any.
+
+        Raises NoKeyError if there is none and other machines reach the address.
+        """
+        engine = make_engine(self._settings.database_url)
+        try:
+            with transaction(engine) as session:
+                if key := parsed(self._settings.admin_key.get_secret_value()):
+                    keys.ensure(session, key, "admin", "GLOSSATOR_ADMIN_KEY")
+                has_keys = keys.any_exists(session)
+        finally:
+            engine.dispose()
+        # A host name may resolve to another address.
+        if not has_keys and not (is_loopback(self._host) and is_loopback(self._socket.getsockname()[0])):
+            raise NoKeyError(
+                f"The server does not listen on {self._host or 'every address'}.",
+                why="It has no key: whoever reaches it could submit and cancel any job, spend any budget, and read what jobs may read.",
+                cure="Make a key with `glossator keys create`, or use --host 127.0.0.1.",
+            )
+        return has_keys
+
     def _start_server(self) -> None:
         self._thread.start()
         deadline = time.monotonic() + START_SECONDS
@@ -132,28 +160,8 @@ def end_process() -> None:
         os._exit(0)
 
 
-def _listen(host: str, port: int, is_open: bool) -> socket.socket:
-    """Return a listening socket; raises AddressTakenError, LoginMissingError (public and not `is_open`)."""
-    if not is_open and not is_loopback(host):
-        raise _login_missing(host)
-    listening = _bound(host, port)
-    # A host name may resolve to another address.
-    if not is_open and not is_loopback(listening.getsockname()[0]):
-        listening.close()
-        raise _login_missing(host)
-    return listening
-
-
-def _login_missing(host: str) -> LoginMissingError:
-    return LoginMissingError(
-        f"The server does not listen on {host or 'every address'}.",
-        why="It has no login: whoever reaches it can submit and cancel any job, spend any budget, and read what jobs may read.",
-        cure="Use --host 127.0.0.1, or put what checks accounts in front and give --i-know-there-is-no-login "
-        "(GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true).",
-    )
-
-
 def _bound(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises AddressTakenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -35,6 +35,15 @@ KINDS = (
         ),
         ("tokens", "features", "activation", "ratio_to_floor", "spread_to_floor", "ratio_to_tight_floor", "spread_to_tight_floor", "tokens_per_s"),
     ),
+    Kind(
+        "evidence with figures of activity beside evidence alone",
+        (
+            ("benches.health", "--features", "4096", "--tokens", "262144"),
+            ("benches.health", "--features", "4096", "--tokens", "262144", "--topk"),
+        ),
+        ("tokens", "features", "activation", "l0", "token_share", "ratio", "spread", "cpu_ratio", "cpu_spread", "slice_cpu_ratio", "report_seconds"),
+    ),
+    Kind("features that two dictionaries share", (("benches.matching", "--features", "100000"),)),
     Kind("memory of collection", (("benches.collect", "--features", "4096", "--memory"),), ("tokens", "features", "peak_rss_mb", "formula_mb")),
     Kind(
         "language models beside a bare client",

@@ -32,6 +32,7 @@ NAME, RUN, SUBJECT = "big@1-res", "b" * 64, "s" * 64
 EXPLAINERS = ("contexts", "pattern")
 SCORERS = ("detection", "fuzzing", "simulation")
 TOKENS = 100_000_000
+VOCABULARY = Vocabulary((b"<s>", b"a"), frozenset({0}))
 # Evidence of features beyond the first ones: not to be read.
 SMALL_BLOB = bytes(64)
 Write = Callable[[Session], None]
@@ -49,10 +50,10 @@ class Sizes:
     real: int = 32_768
 
 
-def prepare(engine: Engine, features: int) -> tuple[int, int]:
+def prepare(engine: Engine, features: int, vocabulary: Vocabulary = VOCABULARY) -> tuple[int, int]:
     """The ids of the dictionary and of its run, which has completed; they are written unless they are there."""
     with transaction(engine) as session:
-        dictionaries.save_subject(session, SUBJECT, "big", {}, Vocabulary((b"<s>", b"a"), frozenset({0})))
+        dictionaries.save_subject(session, SUBJECT, "big", {}, vocabulary)
         kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
         found = dictionaries.save_dictionary(session, SUBJECT, name=NAME, digest="d" * 64, n_features=features, **kinds)
         run_id = runs.save(session, RUN, found, {}, {}, TOKENS)
@@ -91,12 +92,11 @@ def figures(chunk: range) -> Figures:
     return Figures(10 ** rng.uniform(-7, -1, number), score, lift, q_value, rng.random(number) < 0.1, words)
 
 
-def real_blob() -> bytes:
+def real_blob(number: int = 64, tokens: int = 2, seed: int = 0) -> bytes:
     """Evidence of the default settings' size, as every feature that is not small has it: what the server keeps does not hang on what it says."""
-    rng = np.random.default_rng(0)
-    number, window = 64, 32
+    rng, window = np.random.default_rng(seed), 32
     kept = Contexts(
-        tokens=rng.integers(0, 2, (number, window), dtype=np.uint32),
+        tokens=rng.integers(0, tokens, (number, window), dtype=np.uint32),
         activations=(rng.random((number, window)) * (rng.random((number, window)) < 0.6)).astype(np.float16),
         lengths=np.full(number, window, np.uint16),
         kinds=np.full(number, ContextKind.TOP, np.uint8),

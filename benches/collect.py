@@ -74,14 +74,14 @@ class Clock:
 def main() -> None:
     options = _options()
     torch.manual_seed(0)
-    setting = _setting(options)
+    setting = setting_of(options)
     if options.dictionaries > 1:
-        _show(_several(setting, options), options.json)
+        show(_several(setting, options), options.json)
     elif options.memory:
         for line in _memory(setting):
-            _show(line, options.json)
+            show(line, options.json)
     else:
-        _show(_speed(setting, options.repeats), options.json)
+        show(_speed(setting, options.repeats), options.json)
 
 
 def _several(setting: Setting, options: argparse.Namespace) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _several(setting: Setting, options: argparse.Namespace) -> dict[str, Any]:
     ways: dict[str, list[float]] = {"apart": [], "together": []}
     for repeat in range(options.repeats):
         for name, way in (("apart", apart), ("together", together))[:: 1 if repeat % 2 else -1]:
-            ways[name].append(_seconds(setting, way))
+            ways[name].append(seconds_of(setting, way))
     ratios = [one / other for one, other in zip(ways["together"], ways["apart"], strict=True)]
     return _sizes(setting) | {
         "dictionaries": options.dictionaries,
@@ -143,7 +143,7 @@ def _repeat(setting: Setting, documents: tuple[int, int], turn: int) -> Clock:
                 break
             _slice(setting, collection, part, encode, clock, turn)
             turn += 1
-        clock.ours += _seconds(setting, lambda: _complete(setting, collection))
+        clock.ours += seconds_of(setting, lambda: _complete(setting, collection))
     return clock
 
 
@@ -162,13 +162,13 @@ def _slice(setting: Setting, collection: SharedPass, part: list[RowBatch], encod
     """The three ways in turn, another one first each time."""
 
     def floor() -> None:
-        clock.floor += _seconds(setting, lambda: [encode.plain(batch) for batch in part])
+        clock.floor += seconds_of(setting, lambda: [encode.plain(batch) for batch in part])
 
     def tight() -> None:
-        clock.tight += _seconds(setting, lambda: [encode.tight(batch) for batch in part])
+        clock.tight += seconds_of(setting, lambda: [encode.tight(batch) for batch in part])
 
     def ours() -> None:
-        clock.ours += _seconds(setting, lambda: [collection.stream.take(batch) for batch in part])
+        clock.ours += seconds_of(setting, lambda: [collection.stream.take(batch) for batch in part])
 
     ways = (floor, tight, ours)
     for index in range(3):
@@ -257,13 +257,13 @@ def _sizes(setting: Setting) -> dict[str, Any]:
         "activation": dictionary.activation,
         "row_tokens": spec.row_tokens,
         "window": spec.window,
-        "batch_tokens": spec.batch_tokens,
+        "batch_tokens": spec.tokens_at_once,
         "encode_dtype": spec.encode_dtype,
         "formula_mb": round(collection_bytes(dictionary.n_features, Extent(dictionary.n_features, dictionary.d_in), spec) / 1e6, 1),
     }
 
 
-def _seconds(setting: Setting, work: Callable[[], object]) -> float:
+def seconds_of(setting: Setting, work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     if setting.subject.device.type == "cuda":
@@ -271,7 +271,7 @@ def _seconds(setting: Setting, work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def _setting(options: argparse.Namespace) -> Setting:
+def setting_of(options: argparse.Namespace) -> Setting:
     subject = open_subject(SubjectSpec(model=str(options.subject), device=options.device, backend=options.backend), options.hook_point)
     tokens = MEMORY_TOKENS[-1] if options.memory else options.tokens
     text = CorpusSpec(path=sysconfig.get_paths()["stdlib"], include=("**/*.py",), undecodable="skip", max_tokens=tokens)
@@ -313,7 +313,7 @@ def _dictionary(subject: Subject, corpus: TokenizedCorpus, spec: CollectionSpec,
     )
 
 
-def _show(line: dict[str, Any], as_json: bool) -> None:
+def show(line: dict[str, Any], as_json: bool) -> None:
     print(json.dumps(line) if as_json else "\n".join(f"{name:>24}  {value}" for name, value in line.items()) + "\n", flush=True)
 
 
@@ -322,7 +322,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--features", type=int, default=4096)
     parser.add_argument("--tokens", type=int, default=1_048_576)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch-tokens", type=int, default=CollectionSpec().batch_tokens)
+    parser.add_argument("--batch-tokens", type=int, default=CollectionSpec().tokens_at_once)
     parser.add_argument("--encode-dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--subject", type=Path, default=EXAMPLE / "subject")
     parser.add_argument("--hook-point", default=HOOK_POINT)

@@ -14,6 +14,11 @@ A scripted endpoint runs in a process of its own and answers after 200 ms. Two c
 Each job is new to the cache (a field of the request body differs). `cpu_ms_per_feature` is the CPU time of the workers, of which
 `client_cpu_ms_per_feature` is a bare client's for as many calls; the rest is orchestration, less what our HTTP client saves compared with the SDK.
 Collecting the evidence is not timed.
+
+    python -m benches.llm --prefix --json
+
+counts instead, for the requests of a job with five scorers and two nulls, the share of prompt tokens that an engine's prefix cache of
+16-token blocks would reuse (`benches.prefix_reuse`): `prefix_reuse_before` with the label before the windows, `prefix_reuse` with the windows first.
 """
 
 import argparse
@@ -37,6 +42,7 @@ import openai
 from sqlalchemy import select
 
 from api.jobs import admission
+from benches import prefix_reuse
 from interp.config.settings import Settings
 from interp.domain.lifecycle import JobStatus, Queue
 from interp.domain.spec import (
@@ -84,10 +90,17 @@ class Run:
 
 def main() -> None:
     options = _options()
+    if options.prefix:
+        for line in prefix_reuse.lines(options.features, options.tokenizer):
+            print_line(line, options.json)
+        return
     for in_flight, features in SIZES:
         if options.in_flight in (None, in_flight):
-            line = measure(in_flight, options.features or features, options.repeats, options.workers)
-            print(json.dumps(line) if options.json else "\n".join(f"{name:>28}  {value}" for name, value in line.items()) + "\n", flush=True)
+            print_line(measure(in_flight, options.features or features, options.repeats, options.workers), options.json)
+
+
+def print_line(line: dict[str, Any], as_json: bool) -> None:
+    print(json.dumps(line) if as_json else "\n".join(f"{name:>28}  {value}" for name, value in line.items()) + "\n", flush=True)
 
 
 def measure(in_flight: int, features: int, repeats: int, workers: int) -> dict[str, Any]:
@@ -218,6 +231,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, choices=[size for size, _ in SIZES], default=None, help="only this number of calls in flight")
     parser.add_argument("--features", type=int, default=None)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of llm worker processes")
+    parser.add_argument("--prefix", action="store_true", help="count what a prefix cache would reuse, and time nothing")
+    parser.add_argument("--tokenizer", type=Path, default=None, help="with --prefix: a tokenizer.json (the example's own)")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

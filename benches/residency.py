@@ -24,7 +24,7 @@ from interp.corpus.tokenized import TokenizedCorpus, tokenize_corpus
 from interp.domain.spec import CollectionSpec, JobSpec
 from workers import artifact_paths
 from workers.runtime import Runtime
-from workers.tasks.model_cache import model_cache_of, models_of
+from workers.tasks.model_cache import all_models_of, model_cache_of
 
 
 def job(folder: Path, layers: int, width: int, features: int) -> JobSpec:
@@ -38,7 +38,7 @@ def job(folder: Path, layers: int, width: int, features: int) -> JobSpec:
 def chunk(runtime: Runtime, spec: JobSpec, corpus: TokenizedCorpus, documents: tuple[int, int]) -> tuple[float, float]:
     """Seconds until the models are open, and of the collection."""
     start = time.perf_counter()
-    models = models_of(runtime, spec)
+    models = all_models_of(runtime, spec, [0])[0]
     opened = time.perf_counter()
     features = np.arange(models.dictionary.n_features)
     collect(models.subject, models.dictionary, corpus, documents, spec.collection, spec.seed, features, lambda _: None)
@@ -47,7 +47,7 @@ def chunk(runtime: Runtime, spec: JobSpec, corpus: TokenizedCorpus, documents: t
 
 def measure(spec: JobSpec, settings: Settings, tokens: int, repeats: int) -> dict[str, Any]:
     runtime = Runtime.of(settings)
-    models = models_of(runtime, spec)
+    models = all_models_of(runtime, spec, [0])[0]
     corpus = tokenize_corpus(spec.corpus, models.subject, artifact_paths.store_of(settings), lambda _: None)
     documents = corpus.shards(tokens)[0]
     sizes = {"models_mb": round(models.nbytes / 1e6), "tokens": int(corpus.offsets[documents[1]])}

@@ -37,8 +37,8 @@ import httpx
 from sqlalchemy import Engine, func, select
 
 from api.reads import cursors
-from api.routes.dictionaries import FeatureFilters
-from api.routes.explanations import ExplanationFilters
+from api.reads.dictionaries import FeatureFilters
+from api.reads.explanations import ExplanationFilters
 from benches import bigbook, bigjobs, ingest, submission
 from benches.bigbook import NAME, Sizes
 from interp.config.settings import Settings
@@ -214,7 +214,7 @@ def timed(client: httpx.Client, path: str, params: dict[str, Any], repeats: int)
 def crowd(engine: Engine, url: str, pid: int, job_id: str, clients: int, seconds: float) -> Line:
     """The crowd runs in a process of its own, while chunks of the job move under it."""
     before = rss_mb(pid)
-    command = [sys.executable, "-m", "benches.crowd", url, job_id, str(clients), str(seconds)]
+    command = [sys.executable, "-m", "benches.crowd", url, job_id, str(clients), str(clients), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         during = [before]
         while process.poll() is None:

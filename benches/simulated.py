@@ -23,7 +23,7 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.planning.fingerprint import models_key
-from interp.planning.plan import ChunkPlan, Range, Shard, Sizes, plan
+from interp.planning.plan import AskedFeatures, ChunkPlan, Range, Shard, Sizes, plan
 from interp.store.db.engine import make_engine
 from interp.store.queue import chunks
 from interp.store.queue.workers import WorkerInfo
@@ -137,7 +137,7 @@ def planned(spec: JobSpec) -> list[ChunkPlan]:
     missing = [] if spec.corpus.path == COLLECTED else asked
     shards = [Shard(n, n + 1, SHARD_TOKENS) for n in range(-(-(spec.corpus.max_tokens or SHARD_TOKENS) // SHARD_TOKENS))]
     sizes = Sizes(merge=512, explain=64)
-    return plan(asked, missing, shards if missing else [], "corpus" if missing else None, has_scorers=True, sizes=sizes)
+    return plan([AskedFeatures(asked, missing)], shards if missing else [], "corpus" if missing else None, {Stage.EXPLAIN, Stage.SCORE}, sizes)
 
 
 def _simulation(base: Runtime, member: Member, number: int) -> Simulation:

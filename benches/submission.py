@@ -89,7 +89,7 @@ def _crowd(url: str, job_id: str, clients: int) -> Iterator[None]:
     if not clients:
         yield
         return
-    command = [sys.executable, "-m", "benches.crowd", url, job_id, str(clients), str(10 * PATIENCE)]
+    command = [sys.executable, "-m", "benches.crowd", url, job_id, str(clients), str(clients), str(10 * PATIENCE)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             # Until all are connected.

@@ -106,7 +106,7 @@ def summarised(runtime: Runtime, book: Book) -> dict[str, float]:
         lease = chunks.claim(session, Queue.GPU, runtime.owner, 600.0)
     assert lease is not None
     began = time.perf_counter()
-    outcome = summarise(Work(runtime, replace(lease, job_id=book.job_id), SPEC, book.run_id, lambda _: None))
+    outcome = summarise(Work(runtime, replace(lease, job_id=book.job_id), SPEC, [book.run_id], lambda _: None))
     concluded = time.perf_counter()
     with transaction(runtime.engine) as session:
         outcome.write(session)

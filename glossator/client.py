@@ -1,51 +1,69 @@
-"""A client of the REST API, with bodies as dictionaries (described by a server's `/docs`)."""
+"""Clients of the REST API: `Client` blocks, `AsyncClient` runs on an event loop."""
 
-import json
-import logging
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Coroutine
+from functools import update_wrapper
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
-from httpx_sse import connect_sse
 
-from glossator.errors import ApiError, UnreachableError
+from glossator.errors import UnreachableError
+from glossator.listings import AsyncListing, Listing
+from glossator.operations import Operations
+from glossator.retries import Retries
+from glossator.session import NO_ANSWER, Session
+from glossator.wire import AsyncWire, BlockingWire, run
 
-log = logging.getLogger(__name__)
-
-Body = dict[str, Any]
-PAGE_SIZE = 500
-# Characters of an unknown server's answer in an error message.
-SHOWN_CHARACTERS = 200
-# Connection errors, malformed HTTP, and URLs that httpx or the resolver reject: a port beyond 65535, a label that is too long.
-NO_ANSWER = (httpx.RequestError, httpx.InvalidURL, UnicodeError, OverflowError)
+DEFAULT_URL = "http://127.0.0.1:8420"
 TIMEOUT = httpx.Timeout(60, connect=3)
-# Before answering, the server calls the endpoints of the job's models, with retries, and reads the job's files.
-SUBMIT_TIMEOUT = httpx.Timeout(180, connect=3)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event: its name and its data, read as JSON."""
+def blocking(operation: Callable[Concatenate[Operations, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate["Client", P], T]:
+    """Return the method of Client that runs an operation."""
 
-    name: str
-    data: Body
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run(operation(client._operations, *args, **kwargs))
+
+    update_wrapper(method, operation)
+    return method
+
+
+def listing(operation: Callable[Concatenate[Operations, P], AsyncListing[T]]) -> Callable[Concatenate["Client", P], Listing[T]]:
+    """Return the method of Client that iterates over a listing or a stream."""
+
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Listing[T]:
+        return Listing(operation(client._operations, *args, **kwargs))
+
+    update_wrapper(method, operation)
+    return method
 
 
 class Client:
-    """A client of one server.
+    """A client of one server, GLOSSATOR_API_URL or this machine's by default.
 
+    `key` is an API key, GLOSSATOR_API_KEY by default; a server on this machine needs none until one was made.
     Every method raises ApiError for a problem document, and UnreachableError where no Glossator server answers.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8420", transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: Retries = Retries(),
+    ) -> None:
+        self.url = _url(url)
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, transport=transport)
+            http = httpx.Client(base_url=self.url, headers=_headers(key), timeout=timeout, transport=transport)
         except NO_ANSWER as error:
-            raise self._unreachable(error) from error
+            raise _no_url(self.url, error) from error
+        self._operations = Operations(Session(self.url, http, BlockingWire(http), retries))
 
     def __enter__(self) -> Self:
         return self
@@ -53,162 +71,110 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def close(self) -> None:
-        self._http.close()
+    close = blocking(Operations.close)
+    submit_job = blocking(Operations.submit_job)
+    estimate_job = blocking(Operations.estimate_job)
+    list_jobs = listing(Operations.list_jobs)
+    get_job = blocking(Operations.get_job)
+    cancel_job = blocking(Operations.cancel_job)
+    pause_job = blocking(Operations.pause_job)
+    resume_job = blocking(Operations.resume_job)
+    retry_job = blocking(Operations.retry_job)
+    upload_file = blocking(Operations.upload_file)
+    join_files = blocking(Operations.join_files)
+    list_files = listing(Operations.list_files)
+    get_file = blocking(Operations.get_file)
+    delete_file = blocking(Operations.delete_file)
+    list_keys = listing(Operations.list_keys)
+    create_key = blocking(Operations.create_key)
+    get_own_key = blocking(Operations.get_own_key)
+    get_key_usage = blocking(Operations.get_key_usage)
+    set_key_quota = blocking(Operations.set_key_quota)
+    revoke_key = blocking(Operations.revoke_key)
+    list_audit_entries = listing(Operations.list_audit_entries)
+    submit_check = blocking(Operations.submit_check)
+    get_check = blocking(Operations.get_check)
+    list_webhook_deliveries = listing(Operations.list_webhook_deliveries)
+    get_job_usage = blocking(Operations.get_job_usage)
+    list_job_calls = listing(Operations.list_job_calls)
+    stream_job_events = listing(Operations.stream_job_events)
+    wait = blocking(Operations.wait)
+    list_dictionaries = listing(Operations.list_dictionaries)
+    get_dictionary = blocking(Operations.get_dictionary)
+    get_dictionary_figures = blocking(Operations.get_dictionary_figures)
+    get_dictionary_league = blocking(Operations.get_dictionary_league)
+    get_dictionary_stability = blocking(Operations.get_dictionary_stability)
+    get_dictionary_map = blocking(Operations.get_dictionary_map)
+    get_dictionary_health = blocking(Operations.get_dictionary_health)
+    pin_current_run = blocking(Operations.pin_current_run)
+    unpin_current_run = blocking(Operations.unpin_current_run)
+    list_features = listing(Operations.list_features)
+    stream_features = listing(Operations.stream_features)
+    submit_export = blocking(Operations.submit_export)
+    list_exports = listing(Operations.list_exports)
+    get_export = blocking(Operations.get_export)
+    delete_export = blocking(Operations.delete_export)
+    get_export_content = blocking(Operations.get_export_content)
+    list_batches = listing(Operations.list_batches)
+    stream_batch_requests = listing(Operations.stream_batch_requests)
+    put_batch_results = blocking(Operations.put_batch_results)
+    create_review = blocking(Operations.create_review)
+    list_reviews = listing(Operations.list_reviews)
+    get_review_queue = blocking(Operations.get_review_queue)
+    get_agreement = blocking(Operations.get_agreement)
+    create_feature_list = blocking(Operations.create_feature_list)
+    list_feature_lists = listing(Operations.list_feature_lists)
+    get_feature_list = blocking(Operations.get_feature_list)
+    list_listed_features = listing(Operations.list_listed_features)
+    change_feature_list = blocking(Operations.change_feature_list)
+    delete_feature_list = blocking(Operations.delete_feature_list)
+    search_labels = blocking(Operations.search_labels)
+    compute_activations = blocking(Operations.compute_activations)
+    steer_text = blocking(Operations.steer_text)
+    get_live_state = blocking(Operations.get_live_state)
+    get_feature = blocking(Operations.get_feature)
+    get_feature_provenance = blocking(Operations.get_feature_provenance)
+    list_runs = listing(Operations.list_runs)
+    get_run = blocking(Operations.get_run)
+    list_explanations = listing(Operations.list_explanations)
+    is_ready = blocking(Operations.is_ready)
+    is_glossator = blocking(Operations.is_glossator)
 
-    def submit_job(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Body:
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._request("POST", "/v1/jobs", json=spec, headers=headers, timeout=SUBMIT_TIMEOUT)
 
-    def estimate_job(self, spec: Mapping[str, Any]) -> Body:
-        """Return what the job would ask of its language models; the server stores nothing."""
-        return self._request("POST", "/v1/jobs/estimate", json=spec, timeout=SUBMIT_TIMEOUT)
+class AsyncClient(Operations):
+    """A client for programs on an event loop, with the methods of Client."""
 
-    def list_jobs(self, status: str | None = None, limit: int | None = None) -> Iterator[Body]:
-        return self._pages("/v1/jobs", limit, {"status": status})
-
-    def get_job(self, job_id: str) -> Body:
-        return self._request("GET", f"/v1/jobs/{_quoted(job_id)}")
-
-    def cancel_job(self, job_id: str) -> Body:
-        return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/cancel")
-
-    def pause_job(self, job_id: str) -> Body:
-        return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/pause")
-
-    def resume_job(self, job_id: str, budget: Mapping[str, Any] | None = None) -> Body:
-        """Resume a paused job; `budget` holds the caps that change."""
-        return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/resume", json={"budget": budget} if budget else None)
-
-    def retry_job(self, job_id: str) -> Body:
-        return self._request("POST", f"/v1/jobs/{_quoted(job_id)}/retry")
-
-    def submit_check(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> Body:
-        """Check a job's dictionary on a sample; the answer's `id` is followed as a job's."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._request("POST", "/v1/checks", json=spec, headers=headers, timeout=SUBMIT_TIMEOUT)
-
-    def get_check(self, check_id: str) -> Body:
-        return self._request("GET", f"/v1/checks/{_quoted(check_id)}")
-
-    def list_webhook_deliveries(self, job_id: str, limit: int | None = None) -> Iterator[Body]:
-        return self._pages(f"/v1/jobs/{_quoted(job_id)}/webhook-deliveries", limit)
-
-    def get_job_usage(self, job_id: str) -> Body:
-        return self._request("GET", f"/v1/jobs/{_quoted(job_id)}/usage")
-
-    def list_job_calls(self, job_id: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
-        return self._pages(f"/v1/jobs/{_quoted(job_id)}/calls", limit, filters)
-
-    def stream_job_events(self, job_id: str) -> Generator[Event]:
-        """Yield the job's events until it ends; raises UnreachableError on a lost connection."""
+    def __init__(
+        self,
+        url: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        key: str | None = None,
+        timeout: httpx.Timeout | float = TIMEOUT,
+        retries: Retries = Retries(),
+    ) -> None:
+        found = _url(url)
         try:
-            with connect_sse(self._http, "GET", f"/v1/jobs/{_quoted(job_id)}/events") as source:
-                if source.response.is_error:
-                    source.response.read()
-                    _raise_for_problem(source.response)
-                for event in source.iter_sse():
-                    # httpx-sse makes an event without data of a comment that keeps the connection open.
-                    if event.data:
-                        yield Event(event.event, json.loads(event.data))
+            http = httpx.AsyncClient(base_url=found, headers=_headers(key), timeout=timeout, transport=transport)
         except NO_ANSWER as error:
-            raise self._unreachable(error) from error
+            raise _no_url(found, error) from error
+        super().__init__(Session(found, http, AsyncWire(http), retries))
 
-    def list_dictionaries(self, limit: int | None = None) -> Iterator[Body]:
-        return self._pages("/v1/dictionaries", limit)
+    async def __aenter__(self) -> Self:
+        return self
 
-    def get_dictionary(self, dictionary: str) -> Body:
-        return self._request("GET", f"/v1/dictionaries/{_quoted(dictionary)}")
-
-    def pin_current_run(self, dictionary: str, run: str) -> Body:
-        return self._request("PUT", f"/v1/dictionaries/{_quoted(dictionary)}/current-run", json={"run": run})
-
-    def unpin_current_run(self, dictionary: str) -> Body:
-        return self._request("DELETE", f"/v1/dictionaries/{_quoted(dictionary)}/current-run")
-
-    def list_features(self, dictionary: str, limit: int | None = None, **filters: Any) -> Iterator[Body]:
-        return self._pages(f"/v1/dictionaries/{_quoted(dictionary)}/features", limit, filters)
-
-    def get_feature(self, dictionary: str, index: int | str, items: bool = False, run: str | None = None) -> Body:
-        return self._request("GET", f"/v1/dictionaries/{_quoted(dictionary)}/features/{index}", params=_given({"items": items, "run": run}))
-
-    def get_feature_provenance(self, dictionary: str, index: int | str, run: str | None = None) -> Body:
-        return self._request("GET", f"/v1/dictionaries/{_quoted(dictionary)}/features/{index}/provenance", params=_given({"run": run}))
-
-    def list_runs(self, dictionary: str | None = None, limit: int | None = None) -> Iterator[Body]:
-        """Yield the runs of a dictionary, or of all."""
-        return self._pages("/v1/runs", limit, {"dictionary": dictionary})
-
-    def get_run(self, run_id: int) -> Body:
-        return self._request("GET", f"/v1/runs/{run_id}")
-
-    def list_explanations(self, limit: int | None = None, **filters: Any) -> Iterator[Body]:
-        return self._pages("/v1/explanations", limit, filters)
-
-    def is_ready(self) -> bool:
-        """Return whether a Glossator server answers and is ready."""
-        try:
-            return self._http.get("/readyz").status_code == httpx.codes.OK
-        except NO_ANSWER:
-            return False
-
-    def is_glossator(self) -> bool:
-        """Return whether a Glossator server answers, ready or not."""
-        try:
-            answer = self._http.get("/readyz").json()
-        except (*NO_ANSWER, ValueError):
-            return False
-        return isinstance(answer, dict) and "ready" in answer
-
-    def _pages(self, path: str, limit: int | None, filters: Mapping[str, Any] | None = None) -> Iterator[Body]:
-        """Yield a listing's (first `limit`) rows, requesting each page when its first row is needed."""
-        params = _given(filters or {})
-        while limit is None or limit > 0:
-            page = self._request("GET", path, params=params | {"limit": PAGE_SIZE if limit is None else min(PAGE_SIZE, limit)})
-            yield from page["items"]
-            for row in page.get("unreadable", ()):
-                log.warning("A row of %s cannot be shown: %s (%s)", path, row["id"], row["why"])
-            limit = None if limit is None else limit - len(page["items"])
-            if page["next_cursor"] is None:
-                return
-            params["cursor"] = page["next_cursor"]
-
-    def _request(self, method: str, path: str, **options: Any) -> Body:
-        try:
-            response = self._http.request(method, path, **options)
-        except NO_ANSWER as error:
-            raise self._unreachable(error) from error
-        _raise_for_problem(response)
-        try:
-            answer: Body = response.json()
-        except ValueError:
-            raise _unknown_server(response) from None
-        return answer
-
-    def _unreachable(self, error: Exception) -> UnreachableError:
-        cure = "Start one with `glossator serve`, or set GLOSSATOR_API_URL to where one is."
-        return UnreachableError(f"No server answers at {self.url}.", str(error), cure)
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
 
 
-def _quoted(segment: str) -> str:
-    return quote(segment, safe="@")
+def _url(url: str | None) -> str:
+    return (url or os.environ.get("GLOSSATOR_API_URL") or DEFAULT_URL).rstrip("/")
 
 
-def _given(parameters: Mapping[str, Any]) -> Body:
-    return {name: value for name, value in parameters.items() if value is not None}
+def _headers(key: str | None) -> dict[str, str]:
+    sent = key or os.environ.get("GLOSSATOR_API_KEY")
+    return {"Authorization": f"Bearer {sent}"} if sent else {}
 
 
-def _raise_for_problem(response: httpx.Response) -> None:
-    if not response.is_error:
-        return
-    if response.headers.get("content-type", "").startswith("application/problem+json"):
-        raise ApiError(response.json())
-    raise _unknown_server(response)
-
-
-def _unknown_server(response: httpx.Response) -> UnreachableError:
-    return UnreachableError(
-        f"What answers at {response.url} is not a Glossator server.",
-        f"It says {response.status_code} {response.reason_phrase}: {response.text[:SHOWN_CHARACTERS]}",
-        "Set GLOSSATOR_API_URL to where `glossator serve` listens.",
-    )
+def _no_url(url: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"No server answers at {url}.", str(error), "Start one with `glossator serve`, or set GLOSSATOR_API_URL to where one is.")

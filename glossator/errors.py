@@ -23,3 +23,24 @@ class ApiError(ClientError):
 
 class UnreachableError(ClientError):
     """No server answers at the URL, or what answers is not a Glossator server."""
+
+
+class PackageMissingError(ClientError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"{package} is not installed.", cure=f"Install it: pip install 'glossator[{package}]'.")
+
+
+class JobNotCompletedError(ClientError):
+    """The job that was waited for failed, was cancelled, or is paused."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.job = job
+        reason = job.get("error") or job.get("pause_reason") or {}
+        what = f"Job {job['id']}: {job['status']}. {reason.get('detail', '')}".strip()
+        super().__init__(what, reason.get("why") or "", reason.get("cure") or "")
+
+
+class WaitTimeoutError(ClientError, TimeoutError):
+    """The job that was waited for did not end in time; it goes on."""

@@ -17,12 +17,16 @@ from api.demo.local_servers import LocalServer
 from api.demo.servers import CLAIM, POSTGRES, REDIS
 from benches import tiny
 from interp.config.settings import Settings
+from interp.config.settings import settings as settings_of_process
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import make_engine
 from tests import databases, servers
 
 # Tests' tensors are tiny, and threads that wait for one another on a busy machine cost a hundred times what they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nobody's own settings are in force here.
+os.environ["GLOSSATOR_CONFIG"] = ""
 
 # A machine that is busy with tests may take long to look at a job's files: only tests of just that want the answer before.
 os.environ.setdefault("GLOSSATOR_PREFLIGHT_WAIT_SECONDS", "60")
@@ -54,6 +58,12 @@ def postgres_url() -> Iterator[str]:
     """URL of an empty PostgreSQL database of this session's own."""
     with servers.room(POSTGRES) as found:
         yield found.url
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_environment() -> None:
+    """Settings are read anew: those of an earlier test in this process are not this one's."""
+    settings_of_process.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -109,19 +119,39 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", database_url=database_url)
 
 
+@pytest.fixture(autouse=True)
+def connections_returned() -> Iterator[None]:
+    """Closes the idle PostgreSQL connections of every engine that this process made, whoever holds it.
+
+    Parts that a test starts within its own process keep theirs until a whole garbage collection, and PostgreSQL has 100 for all.
+    """
+    yield
+    databases.close_idle_connections()
+
+
 @pytest.fixture(scope="session")
 def tiny_job(tmp_path_factory: pytest.TempPathFactory) -> JobSpec:
     """A job that takes seconds, with its files."""
     return tiny.build(tmp_path_factory.mktemp("tiny"))
 
 
+def pytest_configure() -> None:
+    """Knows each engine of this process from its first connection on."""
+    databases.watch_engines()
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays: whole garbage collections need not walk over it again and again."""
     gc.freeze()
+    # Commands that end with their process freeze what is alive: here that would be what other tests left to the collector.
+    gc.freeze = lambda: None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The one loud line."""
+    """What tests counted, also those of other processes; and the one loud line."""
+    for report in (report for some in terminalreporter.stats.values() for report in some if getattr(report, "when", "") == "call"):
+        for _, value in (pair for pair in report.user_properties if pair[0] == "counts"):
+            terminalreporter.write_line(str(value))
     reports = terminalreporter.stats.get("skipped", [])
     line = servers.skipped(report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple))
     if line:

@@ -19,12 +19,13 @@ RESOLVE = re.compile(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 @dataclass
 class Repository:
-    """A repository's files by path; `token` makes it private, `tags` are revisions beside `main` and the commit."""
+    """A repository's files by path; `token` makes it private, `gated` refuses all; `tags` are revisions beside `main` and the commit."""
 
     files: Mapping[str, bytes]
     token: str | None = None
     tags: tuple[str, ...] = ()
     commit: str = COMMIT
+    gated: bool = False
 
     def knows(self, revision: str) -> bool:
         return revision in ("main", self.commit, *self.tags)
@@ -54,7 +55,7 @@ def local_hub() -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     hub = Hub(f"http://127.0.0.1:{server.server_port}")
     server.hub = hub  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield hub
     finally:
@@ -102,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         found: Repository | None = getattr(self.hub, kind).get(name)
         if found is None or (found.token is not None and self.headers.get("Authorization") != f"Bearer {found.token}"):
             self._error(401 if found else 404, "RepoNotFound")
+        elif found.gated:
+            self._error(403, "GatedRepo")
         elif not found.knows(revision):
             self._error(404, "RevisionNotFound")
         else:

@@ -30,6 +30,7 @@ __all__ = ["job"]
         ("collection", {"window": 32}),
         ("collection", {"test": SplitCounts(top=11)}),
         ("collection", {"encode_dtype": "bfloat16"}),
+        ("collection", {"packing": True}),
     ],
 )
 def test_what_decides_evidence(job: JobSpec, part: str, settings: dict[str, Any]) -> None:
@@ -65,6 +66,11 @@ def test_nor_do_sizes_of_work_names_and_places(job: JobSpec, tmp_path: Path) -> 
     same = changed(same, "subject", device="auto", model=str(copytree(job.subject.model, tmp_path / "s")))
     same = changed(same, "corpus", path=str(copytree(job.corpus.path, tmp_path / "t")))
     assert evidence_id(same) == evidence_id(job)
+
+
+def test_a_setting_that_came_later_leaves_the_identity_of_jobs_without_it(job: JobSpec) -> None:
+    assert "packing" not in evidence_id(job)[1]["collection"]
+    assert evidence_id(changed(job, "collection", packing=False)) == evidence_id(job)
 
 
 def test_contents_decide(job: JobSpec) -> None:

@@ -72,11 +72,11 @@ def changed(job: JobSpec, part: str, **settings: Any) -> JobSpec:
 
 def test_a_good_job(job: JobSpec) -> None:
     found = preflight.check(job)
-    assert (found.n_features, found.identity["hook_point"]) == (FEATURES, "blocks.1.hook_resid_post")
-    assert (found.dictionary_name, found.documents) == ("tiny@1-res", 20)
-    assert found.wanted == ((0, FEATURES),)
-    assert (found.evidence_id, found.identity) == evidence_id(job)
-    assert preflight.check(job.model_copy(update={"features": "0-3,7"})).wanted == ((0, 4), (7, 8))
+    assert (found.n_features, found.dictionaries[0].identity["hook_point"]) == (FEATURES, "blocks.1.hook_resid_post")
+    assert (found.dictionaries[0].name, found.documents) == ("tiny@1-res", 20)
+    assert found.dictionaries[0].wanted == ((0, FEATURES),)
+    assert (found.dictionaries[0].evidence_id, found.dictionaries[0].identity) == evidence_id(job)
+    assert preflight.check(job.model_copy(update={"features": "0-3,7"})).dictionaries[0].wanted == ((0, 4), (7, 8))
 
 
 def refused(job: JobSpec, error: type[GlossatorError], says: str) -> GlossatorError:
@@ -102,7 +102,7 @@ def test_a_site_that_the_architecture_lacks(job: JobSpec, monkeypatch: pytest.Mo
 
 def test_module_paths(job: JobSpec) -> None:
     """Submission knows whether the module is there, not how wide its tensors are."""
-    assert preflight.check(changed(job, "dictionary", hook_point="model.norm:in")).identity["hook_point"] == "model.norm:in"
+    assert preflight.check(changed(job, "dictionary", hook_point="model.norm:in")).dictionaries[0].identity["hook_point"] == "model.norm:in"
     refused(changed(job, "dictionary", hook_point="model.layers.7.mlp.down_proj:in"), HookPointUnknownError, "no module of this subject")
     on_bridge = changed(changed(job, "dictionary", hook_point="model.norm:in"), "subject", backend="bridge")
     refused(on_bridge, HookPointUnknownError, "`bridge` reads no module path")

@@ -22,10 +22,11 @@ from interp.domain.errors import GlossatorError
 from interp.domain.lifecycle import Queue
 from interp.observability import logs, traces
 from workers.health import HealthServer
+from workers.live import LiveLane
 from workers.llm.event_loop import close_clients
 from workers.machine import memory_limit
 from workers.maintenance.scheduler import MaintenanceThreads
-from workers.runtime import Runtime
+from workers.runtime import HAND_BACK_SECONDS, Runtime
 from workers.wakeup import TASK, make_app
 from workers.worker import Worker, stop
 
@@ -102,10 +103,13 @@ def _run_worker(runtime: Runtime, queue: Queue) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_early_signal)
     signals.worker_shutting_down.connect(on_shutdown)
+    lane = LiveLane(runtime) if queue is Queue.GPU and runtime.settings.live_models else None
     if queue is Queue.GPU:
         report_hardware(runtime)
     # Before the connection to the broker, which may be unreachable for long.
     worker.start()
+    if lane is not None:
+        lane.start()
     name = f"{runtime.info.name}-{os.getpid()}@%h"
     options = ["--pool=threads", "--concurrency=1", f"--queues={queue.value}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     try:
@@ -113,6 +117,8 @@ def _run_worker(runtime: Runtime, queue: Queue) -> None:
     finally:
         stop(runtime)
         worker.join()
+        if lane is not None:
+            lane.join(HAND_BACK_SECONDS)
         close_clients()
 
 

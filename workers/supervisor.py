@@ -22,6 +22,8 @@ WATCH_SECONDS = 0.2
 FIRST_BACKOFF, LAST_BACKOFF = 0.5, 30.0
 # A worker that ran this long was healthy: its next restart waits no longer than the first.
 HEALTHY_SECONDS = 60.0
+# Of the stop timeout, for what comes after the workers.
+LAST_SECONDS = 2.0
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Supervisor:
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + share_of(self._settings.stop_timeout_seconds) + HAND_BACK_SECONDS + 1.0
+        deadline = time.monotonic() + kill_after(self._settings.stop_timeout_seconds)
         maintenance = threading.Thread(target=self._maintenance.stop, daemon=True)
         maintenance.start()
         for process in running:
@@ -77,7 +79,7 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        maintenance.join()
+        maintenance.join(max(0.0, deadline - time.monotonic()))
         sweep(self._engine, self._settings)
         self._engine.dispose()
 
@@ -124,6 +126,14 @@ class Supervisor:
         child.backoff = min(2 * child.backoff, LAST_BACKOFF)
 
 
+def kill_after(stop_timeout_seconds: float) -> float:
+    """Return the seconds after which workers are killed.
+
+    The rest is for requeueing and the server's end.
+    """
+    return stop_timeout_seconds - min(LAST_SECONDS, stop_timeout_seconds / 5)
+
+
 def share_of(stop_timeout_seconds: float) -> float:
-    """Return a worker's share of the stop timeout; the rest is for requeueing and killing."""
-    return max(stop_timeout_seconds - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)
+    """Return a worker's share of the stop timeout, for returning its chunks."""
+    return max(kill_after(stop_timeout_seconds) - HAND_BACK_SECONDS - 1.0, stop_timeout_seconds / 2)

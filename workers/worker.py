@@ -22,17 +22,20 @@ from interp.domain.errors import (
     WorkInterruptedError,
     problem_of,
 )
-from interp.domain.lifecycle import Queue, Stage
+from interp.domain.lifecycle import QUEUE_OF, Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.files.atomic import disk_full
 from interp.observability import logs, traces
 from interp.observability.import_time import without_collecting
-from interp.security import allowed_files
+from interp.security import allowed_files, uploads
 from interp.security.allowed_files import Roots
-from interp.store.db.engine import DBAPIError, Session, SQLAlchemyError, is_transient, snapshot, transaction
+from interp.store.access.quotas import QuotaError
+from interp.store.db import revision
+from interp.store.db.engine import DBAPIError, Engine, Session, SQLAlchemyError, is_transient, snapshot, transaction
 from interp.store.queue import chunks, completion, jobs
 from interp.store.queue.chunks import Lease
 from workers.runtime import HAND_BACK_SECONDS, Runtime, Task, Work
+from workers.uploads import bring
 from workers.wakeup import notify
 
 log = logs.get_logger(__name__)
@@ -40,7 +43,7 @@ log = logs.get_logger(__name__)
 P = ParamSpec("P")
 
 # Errors that the next attempt would repeat: the job fails at once.
-FATAL = (InputError, ActivationsNotFiniteError)
+FATAL = (InputError, ActivationsNotFiniteError, QuotaError)
 # The pause after the database was unreachable: for a worker without a chunk, and for one whose results wait to be written.
 POLL_AGAIN_SECONDS, WRITE_AGAIN_SECONDS = 2.0, 1.0
 # Celery takes no message while a task runs, and up to a second after: the worker polls often then.
@@ -51,11 +54,17 @@ HELPER_POLL_SECONDS = 0.5
 TASKS = {
     Stage.CHECK: "workers.tasks.check:check",
     Stage.MEASURE: "workers.tasks.measure:measure",
-    Stage.PREPARE: "workers.tasks.collect:prepare",
+    Stage.HEALTH: "workers.tasks.health:health",
+    Stage.MAP: "workers.tasks.health:feature_map",
+    Stage.PREPARE: "workers.tasks.prepare:prepare",
     Stage.COLLECT: "workers.tasks.collect:collect",
     Stage.COMBINE: "workers.tasks.collect:combine",
     Stage.MERGE: "workers.tasks.collect:merge",
+    Stage.PROPOSE: "workers.tasks.write:propose",
+    Stage.TRY: "workers.tasks.probe:try_texts",
     Stage.EXPLAIN: "workers.tasks.explain:explain",
+    Stage.WRITE: "workers.tasks.write:write",
+    Stage.PROBE: "workers.tasks.probe:probe",
     Stage.SCORE: "workers.tasks.score:score",
     Stage.SUMMARISE: "workers.tasks.summarise:summarise",
 }
@@ -72,6 +81,7 @@ class Worker:
         self._runtime, self._queue = runtime, queue
         self._notifications: SimpleQueue[tuple[str | None, threading.Event]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._revision = RevisionCheck(runtime.engine, runtime.settings.poll_interval_seconds)
         helpers = runtime.settings.llm_worker_threads - 1 if queue is Queue.LLM else 0
         self._helpers = HelperThreads(helpers, lambda: self._run_next(None), runtime.stopping)
 
@@ -111,7 +121,7 @@ class Worker:
     def _run_ready(self, chunk_id: str | None) -> bool:
         """Run chunks until none is ready; return False where this worker cannot work now."""
         try:
-            while not self._runtime.stopping.is_set() and self._run_next(chunk_id):
+            while not self._runtime.stopping.is_set() and self._revision.fits() and self._run_next(chunk_id):
                 chunk_id = None
         except (SQLAlchemyError, DiskFullError) as error:
             log.error("this worker cannot work just now, it tries again later", why=str(error))
@@ -126,6 +136,26 @@ class Worker:
         if has_run:
             notify(self._runtime.engine, self._runtime.settings)
         return has_run
+
+
+class RevisionCheck:
+    """Whether the database is at this version, looked up at most once in some seconds.
+
+    Tables may be upgraded while a worker of the version before runs: it takes no work until it is replaced, or the tables are put back.
+    """
+
+    def __init__(self, engine: Engine, seconds: float) -> None:
+        self._engine, self._seconds = engine, seconds
+        self._next, self._fault = 0.0, False
+
+    def fits(self) -> bool:
+        """Return whether this version may work on the tables; log one line when that ends."""
+        if time.monotonic() >= self._next:
+            fault = revision.unfit(self._engine)
+            if fault is not None and not self._fault:
+                log.error("this worker takes no more work", what=fault.what, why=fault.why, cure=fault.cure)
+            self._next, self._fault = time.monotonic() + self._seconds, fault is not None
+        return not self._fault
 
 
 class HelperThreads:
@@ -237,17 +267,32 @@ def _run_task(runtime: Runtime, lease: Lease, asking: Callable[[], AbstractConte
     """Run the chunk's task under its lease, and write all results in one transaction."""
     with snapshot(runtime.engine) as session:
         job = jobs.get(session, lease.job_id)
-        spec, run, parent = JobSpec.model_validate(job.spec), job.run_id, job.traceparent
+        spec, runs, parent = JobSpec.model_validate(job.spec), jobs.runs_of(session, job.id), job.traceparent
     began = time.monotonic()
     log.debug("chunk begins", units=lease.units)
     with traces.within(parent), traces.span(f"{lease.stage} chunk", _attributes(lease)), runtime.leases.hold(lease) as held:
         # Checked again where files are read: the job may have been admitted under another machine's settings.
         with allowed_files.within(Roots.of(runtime.settings)):
-            result = _task(lease.stage)(Work(runtime, lease, spec, run, held.progress, asking, held.is_kept))
+            if QUEUE_OF[lease.stage] is Queue.GPU:  # the others read no files
+                bring(runtime.engine, runtime.settings, uploads.named_in(spec), lambda: held.progress(0))
+            uses_models = QUEUE_OF[lease.stage] is Queue.GPU
+            progress = _giving_way(runtime, held.progress) if uses_models else held.progress
+            with runtime.turns.chunk() if uses_models else nullcontext():
+                result = _task(lease.stage)(Work(runtime, lease, spec, runs, progress, asking, held.is_kept))
         _write(runtime, lambda session: completion.finish(session, lease, result.write(session)))
         log.info("chunk done", units=lease.units, seconds=round(time.monotonic() - began, 3))
     if result.afterwards:
         result.afterwards()
+
+
+def _giving_way(runtime: Runtime, progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Return a progress that lets a live request pass between two batches."""
+
+    def report(units: int) -> None:
+        progress(units)
+        runtime.turns.give_way()
+
+    return report
 
 
 def _task(stage: Stage) -> Task:

@@ -1,6 +1,8 @@
 """Define the command line application and its entry point."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,8 +24,17 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def glossator(
     _version_wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Key to send to the server. Others on this machine can see it: rather set GLOSSATOR_API_KEY or GLOSSATOR_API_KEY_FILE."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="File of settings, in place of GLOSSATOR_CONFIG.")] = None,
 ) -> None:
     """Label and score every feature of a sparse dictionary of a language model."""
+    if key is not None:
+        os.environ["GLOSSATOR_API_KEY"] = key
+    if config is not None:
+        os.environ["GLOSSATOR_CONFIG"] = str(config)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from interp.domain.errors import GlossatorError, HomeUnusableError, LlmError
 from interp.domain.lifecycle import Queue
 from interp.files.atomic import nearest_existing
 from interp.security.allowed_files import Roots
+from interp.store.access import keys
 from interp.store.db import revision
 from interp.store.db.engine import SQLAlchemyError, make_engine, make_url, snapshot
 from interp.store.queue import metrics
@@ -77,10 +78,24 @@ def address(found: Settings) -> list[Finding]:
     """Check the listening address, and whether other machines reach it unintentionally."""
     if is_loopback(found.host):
         return [Finding("address", True, f"{found.host}:{found.port}, which only this machine reaches")]
-    if found.i_know_there_is_no_login:
-        return [Finding("address", True, f"{found.host}:{found.port}, open to whoever reaches it: there is no login")]
-    cure = "Set GLOSSATOR_HOST=127.0.0.1, or GLOSSATOR_I_KNOW_THERE_IS_NO_LOGIN=true where something else asks who it is."
-    return [Finding("address", False, f"{found.host}: other machines reach it, and there is no login; `glossator serve` refuses it", cure)]
+    if found.admin_key.get_secret_value() or _has_keys(found):
+        return [Finding("address", True, f"{found.host}:{found.port}, which other machines reach with a key")]
+    cure = "Make a key with `glossator keys create`, or set GLOSSATOR_HOST=127.0.0.1."
+    return [Finding("address", False, f"{found.host}: other machines reach it, and there is no key; `glossator serve` refuses it", cure)]
+
+
+def _has_keys(found: Settings) -> bool:
+    """Return whether the database has a key; False for one that cannot be read."""
+    if _is_unmade(found):
+        return False
+    engine = make_engine(found.database_url)
+    try:
+        with snapshot(engine) as session:
+            return keys.any_exists(session)
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def database(found: Settings) -> list[Finding]:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp.config.home import check_readable
-from interp.config.settings import Settings, settings
+from api.cli.output.console import say
+from interp.config.home import check_readable, make_home
+from interp.config.settings import Settings, settings, take_settings
 from interp.domain.errors import ServerUnreachableError
 from interp.observability.import_time import without_collecting
 
@@ -68,6 +69,37 @@ def server() -> Iterator["Client"]:
         yield client
 
 
+@contextmanager
+def service(roots: tuple[Path, ...]) -> Iterator["Client"]:
+    """Yield a server's client, or that of an embedded service on the local database.
+
+    The embedded one reads files under `roots`, for one command. Raises ServerUnreachableError where the database is shared: its server is elsewhere.
+    """
+    found = settings()
+    if not found.is_alone or _listens(found) or found.api_url:
+        with server() as client:
+            yield client
+        return
+    with embedded(take_settings(home=found.home, roots=roots)) as client:
+        yield client
+
+
+@contextmanager
+def embedded(found: Settings) -> Iterator["Client"]:
+    """Run an embedded service, whose workers log to a file, and yield its client."""
+    from api.server import Service
+    from glossator import Client
+
+    make_home(found.home)
+    with (
+        (found.home / "workers.log").open("ab") as log,
+        Service(found, "127.0.0.1", 0, log_to=log) as running,
+        Client(running.url, key=found.client_key) as client,
+    ):
+        say(f"Glossator is listening on {running.url}; its workers log to {log.name}")
+        yield client
+
+
 def _server(found: Settings) -> "Client | None":
     """Return a client of GLOSSATOR_API_URL, else of the default port if it answers."""
     # Without a server httpx is not imported.
@@ -76,8 +108,8 @@ def _server(found: Settings) -> "Client | None":
     from glossator import Client
 
     if found.api_url:
-        return Client(found.api_url)
-    client = Client(_default_url(found))
+        return Client(found.api_url, key=found.client_key)
+    client = Client(_default_url(found), key=found.client_key)
     if client.is_glossator():
         return client
     client.close()

@@ -20,28 +20,39 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "serve": Command("api.cli.commands.serve:serve", "Serve the REST API, with its own workers."),
+    "serve": Command("api.cli.commands.serve:serve", "Serve pages and the REST API, with its own workers."),
     "worker": Command("api.cli.commands.serve:worker", "Run one worker of one queue, beside `glossator serve --no-workers` or on another machine."),
     "submit": Command("api.cli.commands.submit:submit", "Submit a job and follow it."),
+    "run": Command("api.cli.commands.run:run", "Run one job to its end without a service, with workers of its own."),
     "estimate": Command("api.cli.commands.submit:estimate", "Say what a job would ask of its language models, and what that costs."),
     "check": Command("api.cli.commands.check:check", "Check on a sample that a job's dictionary fits its subject."),
+    "health": Command("api.cli.commands.health:health", "Say whether a dictionary is any good: losses, sparsity, geometry, relations of features."),
+    "league": Command("api.cli.commands.runs:league", "Compare a run's explainers by each scorer: means, paired differences, cost of a label."),
+    "stability": Command(
+        "api.cli.commands.runs:stability", "Say how stable scores are: what their variance is made of, reliability, features needed."
+    ),
     "job": Command("api.cli.commands.jobs:job", "List, show and change jobs."),
     "usage": Command("api.cli.commands.usage:usage", "Show what a job has asked of language models: calls, tokens, cost, latency, and its budget."),
+    "batches": Command("api.cli.commands.llm.batches:batches", "Export questions for a model's runner that has no server, and import its results."),
     "dictionaries": Command("api.cli.commands.runs:dictionaries", "List dictionaries, each with its current run."),
     "runs": Command("api.cli.commands.runs:runs", "List runs, of all dictionaries or of one; or choose the one that is current."),
     "features": Command("api.cli.commands.features:features", "List the features of a dictionary, filtered and sorted."),
+    "search": Command("api.cli.commands.search:search", "Find features by the words or the meaning of their labels, with filters of figures."),
     "feature": Command("api.cli.commands.features:feature", "Show everything known of one feature."),
+    "list": Command("api.cli.commands.curation.lists:lists", "Make, show and change named lists of features, for filters, exports and jobs."),
+    "review": Command("api.cli.commands.curation.reviews:review", "Review labels: what to judge next, verdicts, and how they agree with scorers."),
     "provenance": Command(
         "api.cli.commands.provenance:provenance",
         "Show where everything said of a feature comes from: prompts, replies, items, verdicts, seeds, costs.",
     ),
-    "export": Command(
-        "api.cli.commands.export:export",
-        "Write every explanation of one run of a dictionary with its scores: one JSON object per explanation, or one CSV row per score.",
-    ),
+    "activations": Command("api.cli.commands.live:activations", "Run texts through the model: which features fire, and where."),
+    "steer": Command("api.cli.commands.live:steer", "Continue a text while a feature is pushed, beside the text without it."),
+    "export": Command("api.cli.commands.export:export", "Write the features of one run of a dictionary, in a format of other tools."),
     "import": Command(
         "api.cli.commands.imports:import_records", "Import activation records and human labels as runs, into the database of the settings."
     ),
+    "keys": Command("api.cli.commands.access:keys", "Make, list and revoke keys of the REST API, in the database of the settings."),
+    "audit": Command("api.cli.commands.access:audit", "List what was changed, or refused, newest first: who, what, when, from where."),
     "doctor": Command("api.cli.commands.doctor:doctor", "Check everything an installation needs, and say what to do about what is missing."),
     "config": Command("api.cli.commands.config:config", "Show all settings by group: value, unit, and where the value comes from."),
     "demo": Command("api.demo.command:demo", "Explain and score the features of examples/pystdlib on this machine, and print what came of it."),

@@ -116,7 +116,7 @@ def _in_a_cluster(settings: Settings, spec: JobSpec) -> ClusterRun:
         for command in cluster.commands:
             say(f"  {command}")
         began = time.monotonic()
-        job = client.submit_job(spec.model_dump(mode="json"))
+        job: dict[str, Any] = client.submit_job(spec.model_dump(mode="json"))
         say(f"job {job['id']}")
         over = threading.Event()
         kills = {stage: executor.submit(_kill, cluster, job["id"], stage, over) for stage in KILLED}

@@ -4,6 +4,7 @@ import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -67,5 +68,7 @@ def _by_rules(home: Path, spec: JobSpec) -> None:
     settings = take_settings(home=home, roots=paths_of(spec))
     name = run_embedded(settings, spec)["dictionary"]
     out.print(f"\nThe demo took {duration(time.monotonic() - started)}. The database is kept in {settings.home}:", markup=False, soft_wrap=True)
-    for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve"):
+    for command in (f"glossator features {name} --sort lift --order desc", f"glossator feature {name}:0", "glossator serve --open"):
         out.print(f"  {command}", markup=False, soft_wrap=True)
+    pages = f"http://{settings.host}:{settings.port}/dictionaries/{quote(name)}/features"
+    out.print(f"The last one shows it as pages, at {pages}", markup=False, soft_wrap=True)

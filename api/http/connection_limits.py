@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from api.http.edge.security_headers import PROTECTION
 from interp.config.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -120,6 +121,7 @@ class BoundedConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         self._is_refused = True
         body = f'{{"type":"/problems/{code}","title":"{phrase}","status":{status},"detail":"{detail}","code":"{code}","cure":"{cure}"}}'
         head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in PROTECTION.items())
         again = "retry-after: 5\r\n" if status == 503 else ""
         self.transport.write(f"{head}{again}\r\n{body}".encode("ascii"))
         self.transport.close()

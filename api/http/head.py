@@ -4,6 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # An event stream may not end.
 STREAMS = "/events"
+IS_HEAD = "glossator.is_head"
 
 
 class HeadAsGet:
@@ -20,4 +21,9 @@ class HeadAsGet:
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        await self._app({**scope, "method": "GET"}, receive, without_body)
+        await self._app({**scope, "method": "GET", IS_HEAD: True}, receive, without_body)
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether a request was a HEAD: a long body need not be made."""
+    return bool(scope.get(IS_HEAD))

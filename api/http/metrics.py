@@ -97,6 +97,12 @@ METRICS = (
         ("model", "kind"),
         "llm_tokens",
     ),
+    Metric(
+        "glossator_llm_cached_tokens_total",
+        "Of the `prompt` tokens, those that the endpoint says it read from its cache.",
+        ("model",),
+        "cached_tokens",
+    ),
     Metric("glossator_llm_cost_usd_total", "US dollars spent, for models with a known price.", ("model",), "cost"),
     Metric("glossator_llm_unpriced_calls_total", "Calls whose price is unknown.", ("model",), "unpriced"),
     Metric(

@@ -8,6 +8,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from api.http.access.scopes import public
+from api.http.edge.security_headers import policy_of
 from api.schemas.service import ProblemKind
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -34,9 +36,10 @@ def install(app: FastAPI) -> None:
 
 
 @router.get("/docs")
+@public
 def get_docs() -> HTMLResponse:
     """Return Swagger UI, from files of the package."""
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Glossator: REST API",
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
@@ -44,6 +47,8 @@ def get_docs() -> HTMLResponse:
         swagger_favicon_url=f"{ASSETS}/favicon-32x32.png",
         swagger_ui_parameters=SETTINGS,
     )
+    page.headers["Content-Security-Policy"] = policy_of(bytes(page.body).decode(), has_files=True)
+    return page
 
 
 def prefers_html(accept: str) -> bool:
@@ -59,11 +64,16 @@ def problem_page(kind: ProblemKind) -> HTMLResponse:
         "<p>The answer itself says what happened (<code>detail</code>), why (<code>why</code>), and what to do about it (<code>cure</code>).</p>\n"
         '<p><a href="/problems">All problems</a>, <a href="/docs">all endpoints</a></p>'
     )
-    return HTMLResponse(PAGE.format(title=escape(kind.title), body=body))
+    return _page(escape(kind.title), body)
 
 
 def problems_page(kinds: list[ProblemKind]) -> HTMLResponse:
     """Return the page of all problems."""
     row = '<tr><td><a href="/problems/{code}">{code}</a></td><td>{status}</td><td>{title}</td></tr>'
     rows = "\n".join(row.format(code=escape(kind.code), status=kind.status, title=escape(kind.title)) for kind in kinds)
-    return HTMLResponse(PAGE.format(title="Problems", body=f"<h1>Problems</h1>\n<table>\n{rows}\n</table>"))
+    return _page("Problems", f"<h1>Problems</h1>\n<table>\n{rows}\n</table>")
+
+
+def _page(title: str, body: str) -> HTMLResponse:
+    page = PAGE.format(title=title, body=body)
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy_of(page)})

@@ -17,13 +17,17 @@ from starlette.types import Scope
 from api.schemas.field_errors import field_errors
 from api.schemas.service import FieldError, Problem, ProblemKind
 from interp.domain.errors import GlossatorError, NotFoundError, error_classes, printable, problem_of
+from interp.store.access.quotas import QuotaReachedError
 from interp.store.db.engine import DBAPIError, database_error
+from interp.store.queue.live import LiveDeadlineError, LiveUnavailableError
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
 JSON_TYPES = {"application/json"}
 MEDIA_TYPE = "application/problem+json"
+# The name in a request's state of the problem that answered it.
+CODE = "problem"
 VALIDATION_CODE, VALIDATION_TITLE = "request-invalid", "The request cannot be read"
 
 
@@ -57,10 +61,10 @@ def _code_of(status: HTTPStatus) -> str:
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
     app.add_exception_handler(GlossatorError, _glossator_error)
-    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(DBAPIError, database_problem)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
+    app.add_exception_handler(Exception, unexpected_error)
 
 
 def answer_to(scope: Scope, error: GlossatorError, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -75,6 +79,7 @@ def invalid(scope: Scope, errors: list[FieldError], why: str | None, cure: str) 
 
 
 def _answer(scope: Scope, code: str, title: str, status: int, detail: str, headers: Mapping[str, str] | None = None, **optional: Any) -> JSONResponse:
+    scope.setdefault("state", {})[CODE] = code
     members = {"type": f"/problems/{code}", "instance": printable(scope["path"])} | optional
     problem = Problem(code=code, title=title, status=status, detail=detail, **members)
     return JSONResponse(problem.model_dump(mode="json", exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -82,12 +87,15 @@ def _answer(scope: Scope, code: str, title: str, status: int, detail: str, heade
 
 async def _glossator_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GlossatorError)
-    if error.status >= 500:
+    # Answers of the model at hand that came late, or for which no worker is there, are no faults of the server.
+    if error.status >= 500 and not isinstance(error, LiveUnavailableError | LiveDeadlineError):
         log.error("%s %s: %s", request.method, request.scope["path"], error, exc_info=error)
-    return answer_to(request.scope, error)
+    passes = isinstance(error, QuotaReachedError | LiveUnavailableError) and "seconds" in error.details
+    wait = {"Retry-After": str(error.details["seconds"])} if passes else None
+    return answer_to(request.scope, error, wait)
 
 
-async def _database_error(request: Request, error: Exception) -> Response:
+async def database_problem(request: Request, error: Exception) -> Response:
     """Answer 503 with one log line for an unreachable database; raise its other errors."""
     assert isinstance(error, DBAPIError)
     known = database_error(error)
@@ -130,7 +138,7 @@ async def http_error(request: Request, error: Exception) -> Response:
     return _answer(request.scope, _code_of(status), status.phrase, status, detail, headers=error.headers)
 
 
-async def _unexpected_error(request: Request, _error: Exception) -> Response:
+async def unexpected_error(request: Request, _error: Exception) -> Response:
     """Answer a defect without its details, which are in the server's log."""
     cure = "The server's log has the traceback; please report it."
     return _answer(request.scope, GlossatorError.code, GlossatorError.title, GlossatorError.status, "The server met an unexpected error.", cure=cure)

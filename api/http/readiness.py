@@ -24,8 +24,8 @@ OK = "ok"
 class Check:
     """A health check, whose `fault` returns what is wrong, or None.
 
-    A result is kept for `keep_seconds`. Only a fault of a `needed` check makes the process unready. Without a broker workers poll, and the API
-    itself writes no artifacts: taking the API out of service would not help in either case.
+    A result is kept for `keep_seconds`. Only a fault of a `needed` check makes the process unready. Without a broker workers poll, and without the
+    artifact store uploads alone are refused: taking the API out of service would not help in either case.
     """
 
     name: str

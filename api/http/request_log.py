@@ -7,16 +7,22 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.edge.client_address import address_of
 from api.http.metrics import Metrics
 from interp.observability import logs
 
 log = logs.get_logger(__name__)
 
 REQUEST_ID = "X-Request-ID"
+# The name of the id in a request's state.
+IDENTIFIER = "request_id"
 GIVEN_ID = re.compile(r"[\w.:/+=-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Clients and orchestrators repeat these requests, so they are logged at debug level.
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# The status, in the log alone, of a client that went away.
+GONE = 499
 
 
 class RequestLog:
@@ -31,12 +37,14 @@ class RequestLog:
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})[IDENTIFIER] = request_id
         began = time.perf_counter()
-        status, is_stream = 500, False
+        status, is_stream, is_answered = 500, False, False
 
         async def with_id(message: Message) -> None:
-            nonlocal status, is_stream
+            nonlocal status, is_stream, is_answered
             if message["type"] == "http.response.start":
+                is_answered = True
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
                 status, is_stream = message["status"], headers.get("content-type", "").startswith("text/event-stream")
@@ -45,6 +53,8 @@ class RequestLog:
         with logs.bound(request=request_id):
             try:
                 await self._app(scope, receive, with_id)
+                # Without an answer and an error the client went away before its request was read.
+                status = status if is_answered else GONE
             finally:
                 self._log(scope, status, time.perf_counter() - began, is_stream)
 
@@ -54,4 +64,4 @@ class RequestLog:
             self._metrics.answered(method, getattr(scope.get("route"), "path", "none"), status, seconds)
         level = "error" if status >= 500 else "debug" if method in READING else "info"
         ids = {"job": scope["path_params"]["job_id"]} if "job_id" in scope.get("path_params", {}) else {}
-        getattr(log, level)("request", method=method, path=scope["path"], status=status, seconds=round(seconds, 4), **ids)
+        getattr(log, level)("request", method=method, path=scope["path"], status=status, client=address_of(scope), seconds=round(seconds, 4), **ids)

@@ -10,21 +10,24 @@ from typing import TypeVar
 from api.jobs import estimate as estimating
 from api.jobs import estimate_sample
 from api.jobs.endpoint_check import EndpointProbeCache, check_prices, check_windows
-from api.jobs.estimate import COUNT, CountRequest
+from api.jobs.estimate import COUNT, CountRequest, longest_of
 from api.jobs.paths import located
 from api.schemas.usage import EstimateAnswer
 from interp.config.settings import Settings
+from interp.domain.access import Principal
 from interp.domain.cleaning import one_line
-from interp.domain.errors import ChecksBusyError, CorpusError
+from interp.domain.errors import ChecksBusyError, CorpusError, InputError
 from interp.domain.spec import JobSpec
 from interp.planning import model_requirements as needs
 from interp.planning.fetching import fetch, needs_worker, reads_remote_corpus
 from interp.planning.model_requirements import Need
-from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
-from interp.security import addresses, allowed_files
+from interp.planning.preflight import CHECK, Preflight, PreflightRequest, settled
+from interp.security import addresses, allowed_files, uploads
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, Task
-from interp.store.db.engine import Engine
+from interp.store import feature_lists
+from interp.store import uploads as stored
+from interp.store.db.engine import Engine, Session, snapshot
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -43,7 +46,7 @@ class Accepted:
 
     def with_facts(self, facts: Preflight) -> "AdmittedJob":
         """Return the job with the results of the preflight of its files."""
-        spec = named(self.spec, facts)
+        spec = settled(self.spec, facts)
         return AdmittedJob(spec, facts, replace(self.reading, spec=spec))
 
 
@@ -54,6 +57,16 @@ class AdmittedJob:
     spec: JobSpec
     facts: Preflight
     reading: PreflightRequest
+
+
+def with_features(spec: JobSpec, engine: Engine) -> JobSpec:
+    """Return the job with a named list's features in its place; raises NotFoundError, InputError."""
+    if spec.named_list is None:
+        return spec
+    if spec.dictionaries:
+        raise InputError("A list names the features of one dictionary.", cure="Submit a job for each dictionary, or write the features as numbers.")
+    with snapshot(engine) as session:
+        return spec.model_copy(update={"features": feature_lists.for_job(session, spec.named_list, spec.dictionary.name)})
 
 
 def accept(spec: JobSpec, settings: Settings) -> Accepted:
@@ -111,6 +124,18 @@ def estimate_apart(checked: AdmittedJob, engine: Engine, processes: Processes, s
         return estimating.answer(checked.spec, drawn, pending.result(), checked.facts)
 
 
+def check_uploads(engine: Engine, caller: Principal, spec: JobSpec) -> None:
+    """Raise FileMissingError unless the caller sees the uploads that a job names."""
+    if upload_ids := uploads.named_in(spec):
+        with snapshot(engine) as session:
+            stored.check_there(session, caller, upload_ids)
+
+
+def hold_uploads(session: Session, caller: Principal, spec: JobSpec, settings: Settings) -> None:
+    """Keep the job's uploads in the transaction that writes it; raises FileMissingError."""
+    stored.hold(session, caller, uploads.named_in(spec), settings.retain_uploads_days)
+
+
 def check_receiver(spec: JobSpec, settings: Settings) -> None:
     """Resolve the job's webhook; raises WebhookRefusedError.
 
@@ -139,7 +164,7 @@ def check_prompts(checked: AdmittedJob, windows: dict[str, int | None], engine: 
     counting = CountRequest(checked.reading, estimate_sample.draw(checked.spec, checked.facts, engine, COUNTED_FEATURES))
     counted = _in_time(COUNT, counting, processes, seconds)
     if counted is not None:
-        check_windows(checked.spec, counted.longest, windows)
+        check_windows(checked.spec, longest_of(counted), windows)
 
 
 def _in_time(task: Task[Given, Found], given: Given, processes: Processes, seconds: float) -> Found | None:

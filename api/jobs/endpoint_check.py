@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from threading import Lock
 
 from interp.config.settings import Settings
-from interp.domain.errors import PriceUnknownError, PromptTooLongError
-from interp.domain.spec import JobSpec, ModelSpec
+from interp.domain.errors import InputError, PriceUnknownError, PromptTooLongError
+from interp.domain.spec import BudgetSpec, ExplainerSpec, JobSpec, ModelSpec
 from interp.llm import pricing
 from interp.llm.base import Ability
 from interp.llm.probe import SECONDS, probe_now
@@ -30,12 +30,16 @@ class EndpointProbeCache:
     def check(self, spec: JobSpec, needs: Sequence[Need], settings: Settings) -> dict[str, int | None]:
         """Return the context window of each role's model in tokens, None where unknown.
 
-        Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError and AbilityMissingError, which would otherwise pause the job.
+        A model that is asked by files has no endpoint to probe. Raises EndpointUnreachableError, KeyRefusedError, ModelUnknownError and
+        AbilityMissingError, which would otherwise pause the job.
         """
         windows: dict[str, int | None] = {}
         deadline = time.monotonic() + PROBE_SECONDS
         for role, abilities in _by_role(needs).items():
             model: ModelSpec = getattr(spec.models, role)
+            if model.transport == "files":
+                windows[role] = model.context_window
+                continue
             found = self._ask(settings, model, abilities, max(MIN_PROBE_SECONDS, deadline - time.monotonic()))
             windows[role] = model.context_window or found
         return windows
@@ -55,19 +59,38 @@ class EndpointProbeCache:
 
 
 def check_prices(spec: JobSpec, needs: Sequence[Need]) -> None:
-    """Raise PriceUnknownError if there is a cap in USD and a model's price is unknown."""
+    """Raise PriceUnknownError for a cap in USD and an unknown price.
+
+    Raises InputError for a cap in tokens where an explainer's endpoint may take any number.
+    """
+    for place, explainer in enumerate(spec.explainers):
+        if explainer.url is not None:
+            _check_caps(spec.budget, explainer, f"explainers[{place}]")
     if spec.budget.usd is None:
         return
     for role in _by_role(needs):
         model: ModelSpec = getattr(spec.models, role)
-        if pricing.rates_of(model, model.base_url or "") is None:
+        if pricing.rates_of(model, model.endpoint("")) is None:
             raise PriceUnknownError(
-                f"The job has a cap in USD, and the price of {model.model!r} at {model.base_url} is unknown.",
+                f"The job has a cap in USD, and the price of {model.model!r} at {model.endpoint('')} is unknown.",
                 why="The price list does not have it, and the job states none.",
                 cure=f'Set models.{role}.price to {{"input": ..., "output": ...}} (USD for a million tokens), or cap calls or tokens instead.',
                 role=role,
                 model=model.model,
             )
+
+
+def _check_caps(budget: BudgetSpec, explainer: ExplainerSpec, where: str) -> None:
+    if budget.usd is not None and explainer.price is None:
+        raise PriceUnknownError(
+            f"The job has a cap in USD, and the price of a call to {explainer.url} is unknown.",
+            cure=f"Set {where}.price to the most USD that a call costs (0 for nothing), or cap calls instead.",
+        )
+    if budget.tokens is not None and explainer.most_tokens is None:
+        raise InputError(
+            f"The job has a cap in tokens, and how many a call to {explainer.url} takes is unknown.",
+            cure=f"Set {where}.most_tokens to the most that a call takes (0 where its tokens do not count), or cap calls or USD instead.",
+        )
 
 
 def check_windows(spec: JobSpec, longest: dict[str, int], windows: dict[str, int | None]) -> None:

@@ -13,12 +13,14 @@ from interp.domain.spec import JobSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.files.evidence_codec import decode_evidence
 from interp.planning.plan import Range, count
-from interp.planning.preflight import Preflight
+from interp.planning.preflight import DictionaryFacts, Preflight
 from interp.store.db.engine import Engine, Session, snapshot
 from interp.store.listings.feature_detail import vocabulary_blob
 from interp.store.results import evidence, runs
 
 MAX_FEATURES = 24
+# The fewest of a dictionary, where a job has many: each borrows labels from others.
+MIN_FEATURES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,16 @@ class Drawn:
         return Sample(vocabulary, tuple(synthetic_evidence(spec.collection, vocabulary, feature, spec.seed) for feature in self.features))
 
 
-def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATURES) -> Drawn:
-    """Return up to `most` of the requested features, the same ones every time."""
-    asked = list(facts.wanted)
+def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATURES) -> tuple[Drawn, ...]:
+    """Return up to `most` of the requested features by dictionary, the same ones every time."""
+    each = max(MIN_FEATURES, most // len(facts.dictionaries))
     with snapshot(engine) as session:
-        found = _collected(session, spec, facts, asked, most)
+        return tuple(_drawn(session, spec, of, facts.fingerprint, each) for of in facts.dictionaries)
+
+
+def _drawn(session: Session, spec: JobSpec, facts: DictionaryFacts, fingerprint: str | None, most: int) -> Drawn:
+    asked = list(facts.wanted)
+    found = _collected(session, spec, facts, fingerprint, asked, most)
     if found is not None:
         return found
     total = count(asked)
@@ -63,12 +70,12 @@ def draw(spec: JobSpec, facts: Preflight, engine: Engine, most: int = MAX_FEATUR
     return Drawn("settings", tuple(chosen), total, total)
 
 
-def _collected(session: Session, spec: JobSpec, facts: Preflight, asked: Sequence[Range], most: int) -> Drawn | None:
+def _collected(session: Session, spec: JobSpec, facts: DictionaryFacts, fingerprint: str | None, asked: Sequence[Range], most: int) -> Drawn | None:
     """Return a sample of stored evidence of the same identity; None if nothing was collected.
 
     Features that were not collected are assumed dead as often as the others.
     """
-    digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, facts.fingerprint)
+    digest = facts.evidence_id or runs.digest_of_fingerprint(session, facts.identity, fingerprint)
     known = None if digest is None else runs.find(session, digest)
     wanted = {feature for start, stop in asked for feature in range(start, stop)}
     collected = sorted(wanted & set(evidence.features_with(session, known[0].id))) if known else []

@@ -6,7 +6,7 @@ from typing import Any
 
 from interp.domain.errors import InputError
 from interp.domain.spec import LONGEST_PATH, DictionarySpec, JobSpec
-from interp.security import allowed_files
+from interp.security import allowed_files, uploads
 from interp.security.allowed_files import Roots
 
 # The settings that name a file or folder: (section, field).
@@ -15,17 +15,22 @@ FIELDS = (("subject", "model"), ("dictionary", "source"), ("corpus", "path"))
 
 def paths_of(spec: JobSpec) -> tuple[Path, ...]:
     """Return the job's absolute paths: the roots of a service for this job alone."""
-    named = (Path(str(getattr(getattr(spec, section), field))) for section, field in FIELDS)
-    return tuple(path for path in named if path.is_absolute())
+    named = (spec.subject.model, spec.corpus.path, *(one.dictionary.source for one in spec.each))
+    return tuple(path for path in map(Path, named) if path.is_absolute())
 
 
 def absolute(content: dict[str, Any], base: Path) -> dict[str, Any]:
     """Return a job's content, maybe incomplete, with existing paths under `base` absolute; Hub names stay."""
-    for section, field in FIELDS:
-        values = content.get(section)
-        if isinstance(values, dict) and isinstance(values.get(field), str):
-            content = content | {section: values | {field: found(values[field], base)}}
-    return content
+    located = {section: _absolute(content[section], field, base) for section, field in FIELDS if section in content}
+    several = content.get("dictionaries")
+    if isinstance(several, list):
+        located["dictionaries"] = [_absolute(one, "source", base) for one in several]
+    return content | located
+
+
+def _absolute(values: Any, field: str, base: Path) -> Any:
+    is_named = isinstance(values, dict) and isinstance(values.get(field), str)
+    return values | {field: found(values[field], base)} if is_named else values
 
 
 def found(text: str, base: Path) -> str:
@@ -45,22 +50,25 @@ def without_steps_up(path: Path) -> str:
 def located(spec: JobSpec, base: Path, roots: Roots) -> JobSpec:
     """Return the spec with absolute paths, each inside the roots.
 
-    A model's name on the Hub stays. Nothing outside the roots is read, so that the answer does not reveal what exists. Raises PathRefusedError, and
-    InputError for a path that is too long.
+    A model's name on the Hub and an upload's stay. Nothing outside the roots is read, so that the answer does not reveal what exists. Raises
+    PathRefusedError, InputError for a path that is too long or names no upload, and CorpusError and DictionaryError for places that are none.
     """
     # It imports NumPy, which a command that submits does not need.
+    from interp.corpus import remote_files
     from interp.subject.location import looks_like_path
 
+    uploads.named_in(spec)
     model = spec.subject.model
-    if looks_like_path(model) or _is_inside(model, base, roots):
+    if not uploads.is_upload(model) and (looks_like_path(model) or _is_inside(model, base, roots)):
         model = _inside(model, base, roots)
-    return spec.model_copy(
-        update={
-            "subject": spec.subject.model_copy(update={"model": model}),
-            "dictionary": _dictionary(spec.dictionary, base, roots),
-            "corpus": spec.corpus if "://" in spec.corpus.path else spec.corpus.model_copy(update={"path": _inside(spec.corpus.path, base, roots)}),
-        }
-    )
+    corpus = spec.corpus
+    if "://" not in corpus.path:
+        corpus = corpus.model_copy(update={"path": _inside(corpus.path, base, roots)})
+    elif not uploads.is_upload(corpus.path):
+        with allowed_files.within(roots):
+            remote_files.check_place(corpus.path)
+    dictionaries = [_dictionary(one.dictionary, base, roots) for one in spec.each]
+    return spec.with_dictionaries(dictionaries).model_copy(update={"subject": spec.subject.model_copy(update={"model": model}), "corpus": corpus})
 
 
 def _dictionary(spec: DictionarySpec, base: Path, roots: Roots) -> DictionarySpec:
@@ -71,8 +79,13 @@ def _dictionary(spec: DictionarySpec, base: Path, roots: Roots) -> DictionarySpe
     # It imports NumPy, too.
     from interp.dictionary import sources
 
+    if uploads.is_upload(spec.source):
+        return spec
     if sources.is_elsewhere(spec.source):
-        return sources.resolve(spec)
+        named = sources.resolve(spec)
+        with allowed_files.within(roots):
+            sources.check_place(named.source)
+        return named
     return spec.model_copy(update={"source": _inside(spec.source.removeprefix(sources.LOCAL), base, roots)})
 
 

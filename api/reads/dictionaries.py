@@ -3,13 +3,15 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from api.reads import cursors, pages
 from api.reads.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
 from api.reads.names import corpus_name, exact, run_name
-from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, FeatureSummary
+from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, ListedFeature
 from interp.domain.errors import InputError
+from interp.domain.feature_bounds import FeatureBounds
+from interp.store import feature_lists
 from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, RunRow
 from interp.store.listings import feature_detail, queries
@@ -23,34 +25,29 @@ FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
     FeatureSort.SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.LIFT: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.SHRUNKEN_SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
+    FeatureSort.Q_VALUE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.DENSITY: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
+    FeatureSort.MAX_ACTIVATION: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
     FeatureSort.LABEL: TypeAdapter(tuple[RowId, Words | None, FeatureIndex]),
 }
 
 
-class FeatureFilters(BaseModel):
+class FeatureFilters(FeatureBounds):
     """Filters and order of features; bounds are inclusive and exclude features without a value."""
 
     model_config = ConfigDict(extra="forbid")
 
     sort: FeatureSort = Field(default=FeatureSort.INDEX, description="Features without a value come last in both directions.")
     order: Literal["asc", "desc"] = "asc"
-    min_score: float | None = Field(default=None, allow_inf_nan=False)
-    max_score: float | None = Field(default=None, allow_inf_nan=False)
-    min_lift: float | None = Field(default=None, allow_inf_nan=False, description="Lift over null: own score minus that of others' explanations.")
-    max_lift: float | None = Field(default=None, allow_inf_nan=False)
-    min_density: float | None = Field(default=None, ge=0, le=1, description="Share of tokens at which the feature fires.")
-    max_density: float | None = Field(default=None, ge=0, le=1)
-    max_q_value: float | None = Field(default=None, ge=0, le=1, description="Largest q value (Benjamini-Hochberg) of the lift.")
-    state: Literal["active", "rare", "dead"] | None = None
-    q: str | None = Field(default=None, min_length=1, max_length=200, pattern=WITHOUT_NUL, description="Part of the label, in any case.")
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same filters and order.")
     limit: int = Field(default=50, ge=1, le=queries.MAX_LIMIT, description="Rows per page.")
 
     def listing(self, dictionary_id: int) -> dict[str, Any]:
         """Return the filters and order that a cursor is bound to."""
-        return {"of": "features", "dictionary": dictionary_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
+        return {"of": "features", "dictionary": dictionary_id} | self.model_dump(
+            mode="json", include=set(FeatureFilters.model_fields) - {"cursor", "limit"}
+        )
 
     def place(self, dictionary_id: int) -> tuple[int | None, Position | None]:
         """Return the run and the place in which the previous page ended."""
@@ -59,9 +56,11 @@ class FeatureFilters(BaseModel):
         run_id, *place = cursors.decode(self.listing(dictionary_id), self.cursor, FEATURE_PLACES[self.sort])
         return run_id, Position(*place)
 
-    def query(self, run_id: int, after: Position | None) -> FeatureQuery:
-        wanted = self.model_dump(exclude={"order", "cursor", "run", "q", "max_q_value"})
-        return FeatureQuery(run_id, descending=self.order == "desc", after=after, text=self.q, max_q=self.max_q_value, **wanted)
+    def query(self, session: Session, run_id: int, after: Position | None) -> FeatureQuery:
+        """Return the query of a run's features; raises NotFoundError for an unknown list."""
+        wanted = self.model_dump(include=set(FeatureFilters.model_fields) - {"order", "cursor", "run", "q", "max_q_value", "list"})
+        of_list = feature_lists.id_of(session, self.list)
+        return FeatureQuery(run_id, descending=self.order == "desc", after=after, text=self.q, max_q=self.max_q_value, list_id=of_list, **wanted)
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
@@ -84,6 +83,15 @@ def dictionaries(session: Session, cursor: str | None, limit: int) -> Dictionary
 def dictionary(session: Session, reference: str) -> DictionaryAnswer:
     """Return one dictionary, by id or by name; raises NotFoundError."""
     return counted(session, queries.dictionary(session, reference))
+
+
+def named(session: Session, reference: str) -> DictionaryAnswer:
+    """Return one dictionary, without its counts by state; raises NotFoundError.
+
+    To count a million features takes 200 ms.
+    """
+    row = queries.dictionary(session, reference)
+    return _dictionary(row, feature_detail.subject_names(session, {row.subject_id})[row.subject_id], runs.current(session, row.id))
 
 
 def counted(session: Session, row: DictionaryRow) -> DictionaryAnswer:
@@ -109,28 +117,33 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
     row = queries.dictionary(session, dictionary)
     begun, after = filters.place(row.id)
     run = runs.shown(session, row, filters.run, begun)
-    if not run.tokens and (filters.min_density is not None or filters.max_density is not None):
-        raise InputError(
-            f"The density of the features of {run_name(run, row)} is not known.",
-            why="Its evidence was imported from records, which are not a whole corpus.",
-            cure="Leave out min_density and max_density.",
-        )
-    query = filters.query(run.id, after)
+    check_density(run, row, filters)
+    query = filters.query(session, run.id, after)
     found, last = pages.filled(lambda place, left: queries.features(session, replace(query, after=place, limit=left)), query.limit, after)
     best = queries.explanations_by_id(session, [feature.explanation_id for feature in found if feature.explanation_id is not None])
     return pages.build(
         FeaturePage,
         found,
-        lambda rows: [FeatureSummary(**summary(feature, run, row, best.get(feature.explanation_id or 0))) for feature in rows],
+        lambda rows: [ListedFeature(**summary(feature, run, row, best.get(feature.explanation_id or 0))) for feature in rows],
         lambda feature: feature.feature,
         filters.listing(row.id),
         None if last is None else (run.id, last.value, last.feature),
     )
 
 
+def check_density(run: RunRow, dictionary: DictionaryRow, filters: FeatureFilters) -> None:
+    """Raise InputError for bounds of densities that an imported run does not know."""
+    if not run.tokens and (filters.min_density is not None or filters.max_density is not None):
+        raise InputError(
+            f"The density of the features of {run_name(run, dictionary)} is not known.",
+            why="Its evidence was imported from records, which are not a whole corpus.",
+            cure="Leave out min_density and max_density.",
+        )
+
+
 def summary(row: FeatureRow, run: RunRow, dictionary: DictionaryRow, best: ExplanationRow | None) -> dict[str, Any]:
     """Return the fields of a feature's summary; `best` is the row's explanation."""
-    own = {name: getattr(row, name) for name in FeatureSummary.model_fields if hasattr(row, name)}
+    own = {name: getattr(row, name) for name in ListedFeature.model_fields if hasattr(row, name)}
     if not run.tokens:
         # An imported run: its records are not a whole corpus.
         own |= dict.fromkeys(("density", "tokens_active", "mean_active")) | {"max_activation": row.max_activation or None}

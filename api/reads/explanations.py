@@ -10,6 +10,7 @@ from api.reads import cursors, pages
 from api.reads.cursors import WITHOUT_NUL
 from api.reads.names import corpus_name, exact, run_name
 from api.schemas.explanations import ControlAnswer, ExplanationAnswer, ExplanationPage, IntervalAnswer, NullAnswer, ScoreAnswer
+from interp.domain.record import judge_of
 from interp.domain.score import Item
 from interp.store.db.engine import Session
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
@@ -107,24 +108,15 @@ def score(row: ScoreRow, items: Sequence[Item] | None = None) -> ScoreAnswer:
     controls = [ControlAnswer.model_validate(control) for control in row.controls or ()]
     return ScoreAnswer.of(
         row,
-        judge=_judge_of(row),
+        judge=judge_of(row.details),
         interval=_interval(row, row.low, row.high, row.interval_method),
         shrunken_score=row.shrunken_value,
         null=null,
         lift_over_pattern=next((control.lift for control in controls if control.name == "baseline"), None),
         controls=controls,
+        caveat=(row.details.get("provenance") or {}).get("caveat"),
         items=items,
     )
-
-
-def _judge_of(row: ScoreRow) -> str | None:
-    """Return the judge: a language model's name, or `executable`."""
-    made = row.details.get("provenance") or {}
-    for name in ("judge_model", "model"):
-        if isinstance(made.get(name), dict):
-            return str(made[name].get("model"))
-    judge = made.get("judge")
-    return judge if isinstance(judge, str) else None
 
 
 def _interval(row: ScoreRow, low: float | None, high: float | None, method: str | None) -> IntervalAnswer | None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from api.reads.dictionaries import summary
 from api.reads.explanations import explanation
-from api.reads.names import exact
+from api.reads.names import exact, run_name
 from api.reads.vocabularies import Vocabularies
 from api.schemas.features import (
     ContextAnswer,
@@ -20,6 +20,7 @@ from api.schemas.features import (
     StatisticsAnswer,
     TokenEffectAnswer,
 )
+from interp.domain.errors import NotFoundError
 from interp.domain.evidence import HISTOGRAM_EDGES, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
 from interp.domain.vocabulary import Vocabulary
 from interp.score import best
@@ -62,6 +63,32 @@ def feature(session: Session, vocabularies: Vocabularies, dictionary: str, writt
         explanations=[explanation(label, of, row, found.row, scores.get(label.id, ()), unpacked) for label in ranked(labels, scores, shown)],
         contexts=contexts(evidence.contexts, vocabulary),
     )
+
+
+def beside(session: Session, dictionary: str, written: str, run: str | None) -> tuple[str | None, str | None]:
+    """Return the addresses of a run's features before and after one; raises NotFoundError."""
+    row = queries.dictionary(session, dictionary)
+    of, index = runs.shown(session, row, run), queries.feature_number(row, written)
+    before, after = (_next(session, row, of, index, descending) for descending in (True, False))
+    return before, after
+
+
+def at_share(session: Session, dictionary: str, run: str | None, share: float) -> str:
+    """Return the feature at or after a share (0 to 1) of the indices."""
+    row = queries.dictionary(session, dictionary)
+    of = runs.shown(session, row, run)
+    index = int(share * row.n_features) - 1
+    found = _next(session, row, of, index) or _next(session, row, of, -1)
+    if found is None:
+        raise NotFoundError(f"{run_name(of, row)} has no features yet.", cure="Wait until its job has collected them.")
+    return found
+
+
+def _next(session: Session, dictionary: DictionaryRow, run: RunRow, index: int, descending: bool = False) -> str | None:
+    # Whole numbers: PostgreSQL compares an integer column with a float by reading every row.
+    place = queries.Position(index, index)
+    found = queries.features(session, queries.FeatureQuery(run.id, descending=descending, after=place, limit=1)).rows
+    return dictionary.feature_name(found[0].feature).rpartition(":")[2] if found else None
 
 
 def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRow]], shown: Container[int]) -> list[ExplanationRow]:

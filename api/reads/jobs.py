@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from api.reads import cursors, pages
 from api.reads.names import run_name
 from api.reads.usage import budget_answer, usage_row, usage_total
-from api.schemas.jobs import ControlComparison, ControlJob, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, Progress
+from api.schemas.jobs import ControlComparison, ControlJob, DeliveryAnswer, DeliveryPage, JobAnswer, JobPage, JobRun, Progress
 from api.schemas.usage import CallAnswer, CallPage, UsageAnswer
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.domain.spec import ROLES, BudgetSpec
@@ -41,11 +41,11 @@ class CallFilters(BaseModel):
         return {"of": "calls", "job": job_id} | self.model_dump(mode="json", exclude={"cursor", "limit"})
 
 
-def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int) -> JobPage:
+def jobs(session: Session, status: JobStatus | None, cursor: str | None, limit: int, owner: str | None = None) -> JobPage:
     """Return one page of jobs, newest first; raises CursorInvalidError."""
-    listing = {"of": "jobs", "status": status}
+    listing = {"of": "jobs", "status": status} | ({} if owner is None else {"owner": owner})
     after = cursors.decode(listing, cursor, TIME_PLACE) if cursor else None
-    page = queries.jobs(session, status, after, limit)
+    page = queries.jobs(session, status, after, limit, owner)
     place = None if page.next is None else (page.next[0].isoformat(), page.next[1])
     return pages.build(JobPage, page.rows, lambda rows: _answers(session, rows), lambda row: row.id, listing, place)
 
@@ -57,6 +57,11 @@ def job(session: Session, job_id: str) -> JobAnswer:
 
 def job_answer(session: Session, row: JobRow) -> JobAnswer:
     return _answers(session, [row])[0]
+
+
+def owner(session: Session, job_id: str) -> str | None:
+    """Return the owner of a job, None for nobody; raises NotFoundError."""
+    return queries.job(session, job_id).owner
 
 
 def progress(session: Session, job_id: str) -> Progress:
@@ -119,14 +124,15 @@ def _answers(session: Session, rows: Sequence[JobRow]) -> list[JobAnswer]:
     """Return some jobs, with as many SQL statements as for one."""
     found, controls = _progress(session, rows), queries.controls_of(session, [row.id for row in rows])
     opened = {row.dictionary_id for row in (*rows, *controls.values()) if row.dictionary_id}
-    names, found_runs = queries.dictionary_names(session, opened), runs.of_ids(session, {row.run_id for row in rows if row.run_id})
+    names, found_runs = queries.dictionary_names(session, opened), runs.of_jobs(session, [row.id for row in rows])
     return [
         JobAnswer.of(
             row,
             **dict(found[row.id]),
             control=_control(row, controls.get(row.id), names),
             dictionary=names.get(row.dictionary_id or 0),
-            run=run_name(*found_runs[row.run_id]) if row.run_id else None,
+            run=next((run_name(*pair) for pair in found_runs.get(row.id, ())), None),
+            runs=[JobRun(dictionary=dictionary.name, run=run_name(run, dictionary)) for run, dictionary in found_runs.get(row.id, ())],
             warnings=row.warnings or [],
         )
         for row in rows

@@ -1,5 +1,6 @@
 """Format the names of runs and corpora, and activations."""
 
+from interp.domain.record import corpus_name as corpus_name_of
 from interp.store.db.tables import DictionaryRow, RunRow
 
 
@@ -8,9 +9,7 @@ def run_name(run: RunRow, dictionary: DictionaryRow) -> str:
 
 
 def corpus_name(run: RunRow) -> str:
-    """Return the last part of the corpus' path; else the start of its digest."""
-    path = str(run.corpus.get("path") or "").rstrip("/")
-    return path.rpartition("/")[2] or str((run.identity.get("corpus") or {}).get("digest", "unknown"))[:12]
+    return corpus_name_of(run.corpus, run.identity)
 
 
 def exact(value: float) -> float:

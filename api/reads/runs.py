@@ -1,9 +1,9 @@
 """Read runs, and read or pin the current run of a dictionary."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from api.reads import cursors, pages
 from api.reads.cursors import RowId
@@ -71,7 +71,7 @@ def _answers(session: Session, rows: Sequence[tuple[RunRow, DictionaryRow]]) -> 
             corpus=corpus_name(row),
             covered_features=counts.get(row.id, row.covered_features),
             n_features=dictionary.n_features,
-            jobs=[_job(job) for job in jobs.get(row.id, ())],
+            jobs=[_job(job, dictionary.name) for job in jobs.get(row.id, ())],
             corpus_facts=row.corpus,
             **_firing(row),
         )
@@ -92,6 +92,31 @@ def _firing(row: RunRow) -> dict[str, Any]:
     return {"firing_level": "quantile" if is_dense else "zero", "firing_rate": rate if is_dense else None}
 
 
-def _job(row: JobRow) -> RunJob:
+def _job(row: JobRow, dictionary: str) -> RunJob:
     explainers, scorers = ([spec["name"] for spec in row.spec.get(kind) or ()] for kind in ("explainers", "scorers"))
-    return RunJob.of(row, explainers=explainers, scorers=scorers)
+    return RunJob.of(row, explainers=explainers, scorers=scorers, median_lift=_median_lift(row.summary, dictionary))
+
+
+class _ScorerMedian(BaseModel):
+    median_lift: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+class _Summary(BaseModel):
+    """What is read of a job's summary.
+
+    A job of several dictionaries has one of each.
+    """
+
+    dictionary: str = ""
+    scores: dict[str, _ScorerMedian] = {}
+    dictionaries: list["_Summary"] = []
+
+
+def _median_lift(summary: object, dictionary: str) -> dict[str, float | None]:
+    """Return a dictionary's medians by scorer; nothing of a damaged summary."""
+    try:
+        read = _Summary.model_validate(summary or {})
+    except ValidationError:
+        return {}  # The listing of jobs tells of it; the run is sound.
+    of_one = next((one for one in read.dictionaries if one.dictionary == dictionary), read)
+    return {scorer: figures.median_lift for scorer, figures in of_one.scores.items()}

@@ -12,8 +12,10 @@ from fastapi import Depends, Query, Request
 from api.jobs.endpoint_check import EndpointProbeCache
 from api.reads.vocabularies import Vocabularies
 from interp.config.settings import Settings
+from interp.domain.access import Principal
 from interp.security.sandbox import Processes
 from interp.store.db.engine import Engine, Session, snapshot
+from interp.store.listings.label_codes import LabelCodes
 from interp.store.listings.queries import MAX_LIMIT
 
 # Concurrent readers, fewer than the pool's connections. A request enters the thread pool several times while it holds a connection:
@@ -33,6 +35,7 @@ def _state(name: str) -> Any:
 Store = Annotated[Engine, _state("engine")]
 Configured = Annotated[Settings, _state("settings")]
 Tokens = Annotated[Vocabularies, _state("vocabularies")]
+SearchCodes = Annotated[LabelCodes, _state("label_codes")]
 KnownEndpoints = Annotated[EndpointProbeCache, _state("endpoints")]
 FileProcesses = Annotated[Processes, _state("processes")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows per page.")]
@@ -51,3 +54,12 @@ async def _reading(engine: Store, request: Request) -> AsyncIterator[Session]:
 
 # Closed before the answer is sent, so that a slow client holds no connection.
 Reading = Annotated[Session, Depends(_reading, scope="function")]
+
+
+async def _caller(request: Request) -> Principal:
+    found: Principal = request.state.principal
+    return found
+
+
+# Who sends the request; public routes have none.
+Caller = Annotated[Principal, Depends(_caller)]

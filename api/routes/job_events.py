@@ -1,7 +1,7 @@
 """Stream the progress of jobs as server-sent events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from interp.domain.lifecycle import JOB_ENDS
 from interp.store.db.engine import Engine, snapshot
 
 POLL_SECONDS = 0.5
+# A key that was revoked reads for this long at most.
+PERMISSION_SECONDS = 30.0
 RETRY_MILLISECONDS = 2000
 # The number of threads, and of connections, that all streams together may use.
 READERS = 4
@@ -53,13 +55,29 @@ class ProgressReader:
         return JobState(progress.model_dump_json(), progress.model_dump_json(exclude=CLOCK), progress.status in JOB_ENDS)
 
 
-async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+class Permission:
+    """Whether the reader of a stream may go on, asked every `PERMISSION_SECONDS`."""
+
+    def __init__(self, is_current: Callable[[], Awaitable[bool]]) -> None:
+        self._is_current = is_current
+        self._asked_at = anyio.current_time()
+
+    async def holds(self) -> bool:
+        """Return the last answer, or a new one if that is too old."""
+        if anyio.current_time() - self._asked_at < PERMISSION_SECONDS:
+            return True
+        self._asked_at = anyio.current_time()
+        return await self._is_current()
+
+
+async def stream(reader: ProgressReader, job_id: str, is_stopping: Callable[[], bool], permission: Permission) -> AsyncIterator[ServerSentEvent]:
     """Yield a `progress` event at every change of the job, and finally an `end` event.
 
-    Each event holds the whole state, so a client that reconnects needs no Last-Event-ID. Without `end` the server stopped: reconnect after `retry`.
+    Each event holds the whole state, so a client that reconnects needs no Last-Event-ID. Without `end` the server stopped, or the key has ended:
+    reconnect after `retry`.
     """
     number, key = 0, ""
-    while not is_stopping():
+    while not is_stopping() and await permission.holds():
         state = await reader.get(job_id)
         if state.key != key:
             retry = None if number else RETRY_MILLISECONDS

@@ -6,11 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from api.http import pages, problems
+from api.http.access.scopes import needs, public
 from api.http.metrics import Metrics
 from api.http.openapi import answers
 from api.http.readiness import HealthChecks
 from api.schemas.examples import EXAMPLES
 from api.schemas.service import HealthStatus, ProblemKind, Readiness
+from interp.domain.access import Scope
 
 router = APIRouter(tags=["service"])
 NOT_READY: dict[int | str, dict[str, Any]] = {
@@ -19,12 +21,14 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/healthz", responses=answers(EXAMPLES["health"]))
+@public
 def get_health(request: Request) -> HealthStatus:
     """Return `ok` as long as the process answers."""
     return HealthStatus(status="ok", version=request.app.version)
 
 
 @router.get("/readyz", responses=answers(EXAMPLES["readiness"]) | NOT_READY)
+@public
 def get_readiness(response: Response, request: Request) -> Readiness:
     """Return whether requests can be answered, with the result of each check.
 
@@ -39,6 +43,7 @@ def get_readiness(response: Response, request: Request) -> Readiness:
 
 
 @router.get("/metrics", include_in_schema=False)
+@needs(Scope.READ)
 def get_metrics(request: Request) -> Response:
     """Return metrics for Prometheus, described in docs/metrics.md."""
     metrics: Metrics = request.app.state.metrics
@@ -47,6 +52,7 @@ def get_metrics(request: Request) -> Response:
 
 
 @router.get("/problems", include_in_schema=False)
+@public
 def list_problem_kinds(request: Request) -> Any:
     """List every kind of problem of answers and jobs."""
     kinds = problems.kinds()
@@ -54,6 +60,7 @@ def list_problem_kinds(request: Request) -> Any:
 
 
 @router.get("/problems/{code}", response_model=ProblemKind, responses=answers(EXAMPLES["problem_kind"], 404, 422))
+@public
 def get_problem_kind(request: Request, code: str) -> ProblemKind | Response:
     """Explain a problem's `type`, as JSON for programs or as a page for browsers."""
     kind = problems.kind(code)

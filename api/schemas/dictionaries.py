@@ -9,6 +9,11 @@ from api.schemas.base import FeatureState, Page, ResponseModel
 from interp.domain.polarity import Polarity
 
 
+def _part(name: str) -> Any:
+    """Return a field that is left out where `expand` does not name its part."""
+    return Field(default=None, description=f"With `expand={name}`.", exclude_if=lambda value: value is None)
+
+
 class DictionaryAnswer(ResponseModel):
     """A dictionary at a hook point of a subject; `states` counts its current run's features."""
 
@@ -61,5 +66,30 @@ class FeatureSummary(ResponseModel):
     firing_level: float = Field(description="The feature fires at activations above this; density and scores go by it.")
 
 
-class FeaturePage(Page[FeatureSummary]):
+class WindowCounts(ResponseModel):
+    """Exact counts of the whole corpus; pairs are of the explain and the test split."""
+
+    tokens_seen: int
+    tokens_active: int
+    windows_seen: list[int]
+    windows_active: list[int]
+    max_activation: float
+    mean_active: float
+    firing_level: float
+
+
+class ListedFeature(FeatureSummary):
+    """A feature in a listing, with the parts that `expand` names (docs/exports.md)."""
+
+    statistics: WindowCounts | None = _part("statistics")
+    histogram: dict[str, Any] | None = _part("statistics")
+    promoted: list[dict[str, Any]] | None = _part("statistics")
+    suppressed: list[dict[str, Any]] | None = _part("statistics")
+    nearest: list[dict[str, Any]] | None = _part("statistics")
+    explanations: list[dict[str, Any]] | None = _part("explanations")
+    contexts: list[dict[str, Any]] | None = _part("contexts")
+    unreadable: str | None = Field(default=None, description="Why a part is missing.", exclude_if=lambda value: value is None)
+
+
+class FeaturePage(Page[ListedFeature]):
     pass

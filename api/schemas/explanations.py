@@ -78,6 +78,9 @@ class ScoreAnswer(ResponseModel):
         default=None, description="Own figure minus the `pattern` explanation's, judged alike: control `baseline`."
     )
     controls: list[ControlAnswer] = Field(default_factory=list)
+    caveat: str | None = Field(
+        default=None, description="What cannot be known of the figure: whether the author of an imported label saw texts of the test split."
+    )
     details: dict[str, Any]
     items: list[ItemAnswer] | None = Field(default=None, description="Every question and answer; only in the answer for one feature.")
     created_at: datetime

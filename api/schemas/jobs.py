@@ -82,7 +82,8 @@ class ControlComparison(ResponseModel):
 class ControlJob(ResponseModel):
     """The control job: the same job on the subject with random weights.
 
-    `scores` compares the medians of this job with those of the control, per scorer. It is null until both have finished.
+    `scores` compares the medians of this job with those of the control, per scorer. It is null until both have finished; of several dictionaries the
+    summary's `random_weights` has the comparisons.
     """
 
     id: str
@@ -91,16 +92,27 @@ class ControlJob(ResponseModel):
     scores: dict[str, ControlComparison] | None
 
 
+class JobRun(ResponseModel):
+    """One of a job's dictionaries, and the run that its results belong to."""
+
+    dictionary: str
+    run: str
+
+
 class JobAnswer(Progress):
     """One job: its spec, progress and results."""
 
     id: str
     kind: JobKind = Field(default=JobKind.JOB, description="`check` measures the dictionary alone: see /v1/checks.")
     priority: int
+    owner: str | None = Field(
+        default=None, description="Who submitted it, the name of a key or a user; null without a key. Owners and admins alone may change a job."
+    )
     control_of: str | None = Field(default=None, description="The job whose random-weights control this one is.")
     control: ControlJob | None = Field(default=None, description="This job's random-weights control, where one was asked for.")
-    dictionary: str | None = Field(description="The dictionary's name, once it has been opened.")
-    run: str | None = Field(description="The run that its results belong to, once it is known.")
+    dictionary: str | None = Field(description="The (first) dictionary's name, once it has been opened.")
+    run: str | None = Field(description="The run that its results belong to, once it is known; of several dictionaries, the first one's.")
+    runs: list[JobRun] = Field(default=[], description="Each dictionary with its run, in the order of the spec, once they are known.")
     warnings: list[JobWarning] = Field(default=[], description="What to know of how the job's files were read; more may come when it starts.")
     corpus: CorpusAnswer | None = Field(default=None, description="The files of the corpus, as they were at submission.")
     spec: dict[str, Any]

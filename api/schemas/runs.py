@@ -15,6 +15,7 @@ class RunJob(ResponseModel):
     status: str
     explainers: list[str]
     scorers: list[str]
+    median_lift: dict[str, float | None] = Field(description="Median lift over null by scorer, from the job's summary; empty until it ends.")
     created_at: datetime
     finished_at: datetime | None
 

@@ -16,7 +16,7 @@ class EstimateRow(ResponseModel):
 
     stage: Stage
     purpose: str = Field(description="The explainer's or scorer's name, and what part of it: `detection/null`.")
-    role: str = Field(description="Which of the job's models is asked: explainer, judge, second_judge, embedding.")
+    role: str = Field(description="Which of the job's models is asked: explainer, judge, second_judge, embedding; or the `endpoint` of an explainer.")
     model: str
     calls: int
     prompt_tokens: int
@@ -69,6 +69,7 @@ class UsageRow(ResponseModel):
     attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = Field(description="Of the prompts' tokens, those that the endpoint read from its cache.")
     tokens_known: bool = Field(description="False where the endpoint did not always say: then partly our upper bound.")
     cost_usd: float | None = Field(description="Null where the price of some is unknown; `priced_usd` is what the others cost.")
     priced_usd: float
@@ -85,6 +86,7 @@ class UsageTotal(ResponseModel):
     attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = Field(description="Of the prompts' tokens, those that the endpoint read from its cache.")
     cost_usd: float | None
     priced_usd: float
 
@@ -114,6 +116,7 @@ class CallAnswer(ResponseModel):
     attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = Field(description="Of the prompts' tokens, those that the endpoint read from its cache.")
     usage_known: bool
     cost_usd: float | None
     seconds: float

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benches.truth import borrowed, broad, demo, grids, pipeline, planted, rivals, sanity
+from benches.truth import borrowed, broad, demo, grids, leagues, pipeline, planted, rivals, sanity, stability, steered, written
 from benches.truth.streams import clustered, crossings
 from benches.truth.world import World, build
 
@@ -81,6 +81,8 @@ def on_streams(scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
         "broad": lambda: broad.caught(max(50, round(400 * scale))),
         "broad_judged": lambda: broad.judged(max(500, round(4_000 * scale))),
         "sanity": lambda: sanity.lines(max(50, round(400 * scale))),
+        "stability": lambda: stability.coverage(max(20, round(1000 * scale))),
+        "league": lambda: leagues.lines(max(50, round(2_000 * scale))),
         "large_document": lambda: grids.large_document(max(50, round(1000 * scale))),
     }
 
@@ -100,7 +102,13 @@ def on_the_planted(world: World, scale: float) -> dict[str, Callable[[], Iterabl
         "twins": lambda: [borrowed.twins()],
         "abstention": lambda: [borrowed.abstention(world, times(10))],
         "paired": lambda: borrowed.paired(world, times(6)),
+        "league_planted": lambda: leagues.on_planted(world, times(4), max(50, round(5_000 * scale))),
+        "generation": lambda: written.lines(world, times(16)),
     }
+
+
+def on_steered(folder: Path, scale: float) -> dict[str, Callable[[], Iterable[Line]]]:
+    return {"output": lambda: steered.lines(steered.build(folder / "steered"), max(1, round(6 * scale)), max(200, round(5_000 * scale)))}
 
 
 def on_the_demo(folder: Path) -> dict[str, Callable[[], Iterable[Line]]]:
@@ -116,7 +124,7 @@ def lines(only: set[str], scale: float) -> Iterator[Line]:
     """Every bench asked for, as it comes. The planted dictionary is made once."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulated = on_streams(scale)
+        simulated = on_streams(scale) | on_steered(folder, scale)
         planted_benches = on_the_planted(build(folder), scale) if not only or only - {*simulated, *DEMO} else {}
         for bench, make in (simulated | planted_benches | on_the_demo(folder)).items():
             if not only or bench in only:

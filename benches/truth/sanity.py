@@ -10,7 +10,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from interp.judge.verdicts import AnswerStatus, Verdicts
+from interp.score.base import ProbedTexts
 from interp.score.items.test_set import TestSet
+from interp.score.scorers import generation
 from interp.score.scorers.binary_metrics import metrics_of
 from interp.stats.agreement import bits_of, pearson, r_squared
 
@@ -31,6 +33,12 @@ OF_DETECTION = (
     "auprc",
 )
 CASES = ("right", "missing", "extra")
+OF_GENERATION = ("auc", "auc_others", "firing")
+
+
+# Shares of the texts in which the feature fires: of those that a label asks for, and of those that it says are near and silent.
+# A label of twice as much gets half of its texts from where the feature is silent; what one of a half leaves out counts as near.
+TEXT_CHANCES = {"right": (1.0, 0.0), "missing": (1.0, 0.5), "extra": (0.5, 0.0)}
 
 
 def lines(features: int) -> Iterator[Line]:
@@ -58,12 +66,14 @@ def _of_feature(random: np.random.Generator, rate: float) -> dict[str, dict[str,
     chances = {"right": (1.0, 0.0), "missing": (0.5, 0.0), "extra": (1.0, rate)}
     draws = random.random((ROUNDS, GROUPS, SHOWN)), random.random((ROUNDS, GROUPS))
     noise, marks = 0.01 * random.random(len(fires)), random.random(NEGATIVES)
+    texts = 0.5 + random.exponential(1, (2, generation.TEXTS)), random.random((3, generation.TEXTS))
     return {
         case: _detection(fires, label.any(axis=1), noise, rate, real)
         | _simulation(label, real)
         | _fuzz(label[:POSITIVES].any(axis=1), marks < chances[case][1] / TOKENS)
         | _selection(label.any(axis=1))
         | {"discrimination: bits": _discrimination(*draws, *chances[case])}
+        | _generation(*texts, *TEXT_CHANCES[case], rate)
         for case, label in covered.items()
     }
 
@@ -101,3 +111,12 @@ def _discrimination(covered: np.ndarray, ties: np.ndarray, own: float, others: f
     """Bits: of each round's groups that is chosen of which the label covers most windows, one of the best by lot. The first group is right."""
     counts = (covered < np.where(np.arange(GROUPS) == 0, own, others)[None, :, None]).sum(axis=2)
     return float(bits_of(np.mean(np.argmax(counts + ties, axis=1) == 0), GROUPS))
+
+
+def _generation(peaks: np.ndarray, draws: np.ndarray, written: float, near: float, rate: float) -> dict[str, float]:
+    """Figures of 10 texts that should fire and 10 near ones; of other features' texts the share `rate` fires."""
+    fires, silent, others = np.where(draws < np.array([written, near, rate])[:, None], peaks[[0, 1, 1]], 0.0)
+    level = 0.5 + np.log(2)  # the median of the peaks
+    probed = ProbedTexts(level, 0.0, tuple(fires), tuple(silent), {0: tuple(others)})
+    found = {"sensitivity": generation.reached(fires, probed).mean()} | {name: generation.metrics_of(probed)[name] for name in OF_GENERATION}
+    return {f"generation: {name}": float(value or 0.0) for name, value in found.items()}

@@ -45,6 +45,8 @@ FEWEST, MOST = 120, 0.25
 EXPLAIN = SplitCounts(top=5, uniform=15, weighted=10, inactive=10, near_miss=5)
 TEST = SplitCounts(top=5, uniform=150, weighted=50, inactive=300, near_miss=40)
 
+SPEC = CollectionSpec(row_tokens=ROW, window=WINDOW, explain=EXPLAIN, test=TEST, output_tokens=3, batch_tokens=4096)
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -87,6 +89,7 @@ class World:
     starts: np.ndarray
     texts: tuple[str, ...]
     known: dict[str, np.ndarray] = field(default_factory=dict)
+    folder: Path = Path()
 
     def fires(self, meaning: Meaning) -> np.ndarray:
         """bool [W, WINDOW], from token ids alone."""
@@ -145,16 +148,15 @@ def build(folder: Path, max_tokens: int = 400_000, pairs: int = 30, seed: int = 
     _write_subject(folder / "subject", codes)
     subject = open_subject(SubjectSpec(model=str(folder / "subject"), device="cpu", backend="huggingface"), HOOK_POINT)
     corpus = tokenize_corpus(definitions(folder, max_tokens), subject, Store.in_folder(folder), lambda _tokens: None)
-    spec = CollectionSpec(row_tokens=ROW, window=WINDOW, explain=EXPLAIN, test=TEST, output_tokens=3, batch_tokens=4096)
-    layout = layout_of(corpus.offsets, subject.bos, spec)
+    layout = layout_of(corpus, subject.bos, SPEC)
     windows = _windows(layout, corpus, subject.vocabulary)
     meanings = _meanings(windows, subject.vocabulary, codes, pairs)
     _write_dictionary(folder / "dictionary", meanings, codes)
     dictionary = open_dictionary(DictionarySpec(source=str(folder / "dictionary"), name="planted@0-res"))
     features = np.arange(len(meanings), dtype=np.int64)
-    part = collect(subject, dictionary, corpus, (0, len(corpus)), spec, seed, features, lambda _tokens: None)
-    evidence = tuple(finish(part, subject, dictionary, corpus, spec))
-    return World(meanings=tuple(meanings), evidence=evidence, **windows)
+    part = collect(subject, dictionary, corpus, (0, len(corpus)), SPEC, seed, features, lambda _tokens: None)
+    evidence = tuple(finish(part, subject, dictionary, corpus, SPEC))
+    return World(meanings=tuple(meanings), evidence=evidence, folder=folder, **windows)
 
 
 def _codes(size: int) -> np.ndarray:

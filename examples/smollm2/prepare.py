@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from interp.subject.gguf_file import convert
+from interp.subject.gguf.conversion import convert
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "subject"

@@ -135,7 +135,7 @@ def update(autoencoder: Autoencoder, optimiser: torch.optim.Optimizer, x: Tensor
     return f"FVU {(error.detach().pow(2).sum() / (x - x.mean(0)).pow(2).sum()).item():.4f}"
 
 
-def save(autoencoder: Autoencoder, scale: float, recipe: Recipe, model: str, target: Path) -> None:
+def save(autoencoder: Autoencoder, scale: float, recipe: Recipe, model: str, target: Path, context: int = CONTEXT) -> None:
     """SAELens' form: `cfg.json` and `sae_weights.safetensors`, with the input scale folded into the biases."""
     target.mkdir(parents=True, exist_ok=True)
     weights = {
@@ -161,7 +161,7 @@ def save(autoencoder: Autoencoder, scale: float, recipe: Recipe, model: str, tar
             "hook_name": recipe.hook_point,
             "hook_head_index": None,
             "prepend_bos": True,
-            "context_size": CONTEXT,
+            "context_size": context,
             "training": {"objective": "TopK"} | asdict(recipe),
         },
     }

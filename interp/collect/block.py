@@ -111,15 +111,18 @@ class Block:
             for split in Split
         }
 
-    def add_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> None:
-        """Count and sample active windows; `maxima` is float32 [F, W]; raises ActivationsNotFiniteError."""
+    def add_active(self, split: Split, windows: Windows, activity: Activity, maxima: Tensor) -> tuple[Tensor, Tensor]:
+        """Count and sample active windows; `maxima` is float32 [F, W]; raises ActivationsNotFiniteError.
+
+        Returns the N active tokens: features int64 [N], and places int64 [N] in `activity.values`, flat.
+        """
         cells = torch.add(activity.windows, activity.features, alpha=maxima.shape[1])
         pairs = Pairs(activity.features, activity.windows, maxima.view(-1).index_select(0, cells))
         if not bool(torch.isfinite(pairs.maxima.sum(dtype=torch.float64))):
             raise ActivationsNotFiniteError(
                 "The dictionary gives infinity for finite activations.", why="Its encoder overflows.", cure="Collect with encode_dtype float32."
             )
-        self._count(split, activity, maxima)
+        active = self._count(split, activity, maxima)
         for kind in ACTIVE_KINDS:
             reservoir = self.reservoirs[kind, split]
             priorities = PRIORITIES[kind](pairs, windows, self.features)
@@ -128,6 +131,7 @@ class Block:
             ordinals = windows.ordinals.index_select(0, pairs.windows.index_select(0, enter))
             keys = make_keys(priorities.index_select(0, enter), ordinals)
             reservoir.offer(rows, keys, self.features.limits[rows].stored(activity.values.index_select(0, enter)))
+        return active
 
     def add_silent(self, split: Split, windows: Windows, maxima: Tensor, all_maxima: Tensor, activations: Tensor | None = None) -> None:
         """Sample windows in which a feature does not fire.
@@ -171,12 +175,13 @@ class Block:
         assert best is not None
         return sortable(best)
 
-    def _count(self, split: Split, activity: Activity, maxima: Tensor) -> None:
+    def _count(self, split: Split, activity: Activity, maxima: Tensor) -> tuple[Tensor, Tensor]:
         firing = self.features.limits.firing.index_select(0, activity.features)[:, None]
         active = (activity.values > firing).view(-1).nonzero().squeeze(1)
         features = activity.features.index_select(0, active // activity.values.shape[1])
         self.counts.add_tokens(features, activity.values.view(-1).index_select(0, active))
         self.counts.add_windows(split, activity.features, maxima)
+        return features, active
 
 
 def _best_in_documents(keys: Tensor, documents: Tensor) -> Tensor:

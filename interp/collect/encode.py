@@ -132,6 +132,15 @@ class DenseEncoder:
         maxima.masked_fill_(maxima <= self.limits.firing[start:stop, None], 0)
         return buffers.take()
 
+    def values(self, start: int, stop: int) -> Tensor:
+        """Return values before the activation function, float32 [stop - start, tokens].
+
+        The features are those of one tile.
+        """
+        tile = slice(start, start + self._shape.features)
+        products = [torch.addmm(self.biases[tile], self.weights[tile], inputs.T)[: stop - start] for inputs in self._inputs]
+        return torch.cat(products, dim=1).to(torch.float32)
+
     def _buffers(self) -> "EncodeBuffers":
         if not hasattr(self._local, "buffers"):
             self._local.buffers = EncodeBuffers(self._shape, self._window, self.weights.dtype, self.weights.device)
@@ -201,6 +210,11 @@ class TopKEncoder:
         places = self._places[torch.cat([indices for _, indices in codes])].view(-1)
         kept = ((values.view(-1) > 0) & (places >= 0)).nonzero().squeeze(1)
         self._values, self._features, self._tokens = values.view(-1)[kept], places[kept], kept // values.shape[1]
+
+    @property
+    def codes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features int64 [C], tokens int64 [C] and values float32 [C] of the batch's codes."""
+        return self._features, self._tokens, self._values
 
     def activity(self, start: int, stop: int, maxima: Tensor, activations: Tensor | None = None) -> Activity:
         """Encode a range of features, as `DenseEncoder.activity`."""

@@ -27,7 +27,7 @@ FEATURES_AT_ONCE = 256
 
 def finish(partial: Partial, subject: Subject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec) -> Iterator[FeatureEvidence]:
     """Yield the evidence of each feature of the partial, in its order."""
-    layout = layout_of(corpus.offsets, subject.bos, spec, dictionary.positions)
+    layout = layout_of(corpus, subject.bos, spec, dictionary.positions)
     effects = _effects(partial, subject, dictionary, spec)
     neighbours = _neighbours(partial, dictionary, spec)
     for first in range(0, len(partial), FEATURES_AT_ONCE):

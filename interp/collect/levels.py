@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.collect.encode import DTYPES, TileShape, make_encoder
+from interp.collect.encode import DTYPES, Encoder, TileShape, make_encoder
 from interp.collect.hashing import mix
 from interp.collect.layout import Layout, Rows
 from interp.collect.stream import Stream
@@ -24,7 +24,6 @@ from interp.collect.window_batches import WindowBatch
 from interp.collect.worker_threads import WorkerThreads, split_range
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.module import Dictionary
-from interp.domain.evidence import Split
 from interp.domain.spec import CollectionSpec
 from interp.subject.base import Subject
 
@@ -38,6 +37,7 @@ PROBE_SHARE = 0.1  # of the progress
 INFINITE_FLOAT16 = 0x7C00  # the bits of infinity, the largest of all
 
 Progress = Callable[[float], None]  # the finished share, from 0 to 1
+ValuesOf = Callable[[Encoder, slice, WindowBatch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ class CalibrationSample:
 
     def mean_density(self, progress: Progress) -> float:
         """Return the mean share of tokens above 0, of some features, on some tokens."""
-        order = np.argsort(mix(np.arange(self.dictionary.n_features, dtype=np.uint64)), kind="stable")
         active = total = 0
 
         def count(_span: slice, values: Tensor, batch: WindowBatch) -> None:
@@ -118,7 +117,7 @@ class CalibrationSample:
             active += int((values > 0).sum())
             total += values.shape[0] * int(batch.windows.counted.sum())
 
-        self.run(np.sort(order[:PROBED_FEATURES]), PROBED_TOKENS, count, progress)
+        self.run(probed(self.dictionary.n_features), PROBED_TOKENS, count, progress)
         return active / max(total, 1)
 
     def batch_threshold(self, progress: Progress) -> float:
@@ -155,48 +154,88 @@ class CalibrationSample:
         self.run(features, CALIBRATION_TOKENS, keep_largest, progress)
         return levels_of(largest.sort(dim=1, descending=True).values, int(self.spec.firing_rate * tokens)).cpu().numpy()
 
-    def run(self, features: NDArray[np.int64], tokens: int, use: Callable[[slice, Tensor, WindowBatch], None], progress: Progress) -> None:
-        """Call `use` with activations float16 [features of the slice, tokens of the batch], per tile."""
-        device, window, done = self.subject.device, self.spec.window, 0
-        threads, shape = WorkerThreads(device), TileShape.of(device, window)
-        encoder = make_encoder(self.dictionary, torch.from_numpy(features).to(device), DTYPES[self.spec.encode_dtype], window, shape)
-        tiles = [slice(start, min(start + shape.features, len(features))) for start in range(0, len(features), shape.features)]
+    def run(
+        self,
+        features: NDArray[np.int64],
+        tokens: int,
+        use: Callable[[slice, Tensor, WindowBatch], None],
+        progress: Progress,
+        values_of: "ValuesOf | None" = None,
+    ) -> None:
+        """Call `use` with values [features of the slice, tokens of the batch], per tile.
 
-        def add(batch: WindowBatch) -> None:
-            def use_tiles(chosen: tuple[int, int]) -> None:
-                for tile in tiles[slice(*chosen)]:
-                    count = tile.stop - tile.start
-                    values = torch.empty((count, batch.tokens), dtype=torch.float16, device=device)
-                    encoder.activity(tile.start, tile.stop, torch.empty((count, batch.tokens // window), device=device), values)
-                    use(tile, values, batch)
+        By default they are activations float16.
+        """
 
-            encoder.begin(batch)
-            threads.each(use_tiles, split_range(0, len(tiles), threads.count, 1))
+        def use_all(tile: slice, values: Tensor, batch: WindowBatch, _layout: Layout) -> None:
+            use(tile, values, batch)
 
-        stream = Stream(self.subject, self.corpus, self.spec, 0, self.dictionary.positions, add)
-        try:
-            rows = sample_rows(stream.layout, self.corpus.splits, tokens)
-            total = int((rows.lengths - stream.layout.head).sum())
-            for batch in stream.batches(rows):
-                stream.take(batch)
-                done += batch.content
-                progress(done / total)
-            with torch.inference_mode():
-                stream.flush()
-        finally:
-            threads.close()
+        def sample(layout: Layout) -> Rows:
+            return layout.sample(self.corpus.splits, tokens)
+
+        read_features(self.subject, self.dictionary, self.corpus, self.spec, features, sample, use_all, progress, values_of or activations)
 
 
-def sample_rows(layout: Layout, splits: NDArray[np.uint8], tokens: int) -> Rows:
-    """Return explain rows of `tokens` tokens, if there are: documents' first rows, then second ones."""
-    explain = splits == Split.EXPLAIN
-    first_rows = np.where(explain, np.minimum(np.diff(layout.offsets), layout.content), 0)
-    stop = min(int(np.searchsorted(np.cumsum(first_rows), tokens)) + 1, len(splits))
-    rows = layout.rows(0, stop)
-    rows = rows.select(np.flatnonzero(explain[rows.documents]))
-    rows = rows.select(np.argsort(rows.firsts, kind="stable"))
-    enough = int(np.searchsorted(np.cumsum(rows.lengths - layout.head), tokens)) + 1
-    return rows.select(np.arange(min(enough, len(rows))))
+def read_features(
+    subject: Subject,
+    dictionary: Dictionary,
+    corpus: TokenizedCorpus,
+    spec: CollectionSpec,
+    features: NDArray[np.int64],
+    rows_of: Callable[[Layout], Rows],
+    use: Callable[[slice, Tensor, WindowBatch, Layout], None],
+    progress: Progress,
+    values_of: "ValuesOf",
+    levels: NDArray[np.float32] | None = None,
+) -> None:
+    """Run rows of a corpus through subject and encoder, with the arithmetic of collection.
+
+    `use` gets values [features of the slice, tokens of the batch], per tile of features int64 [S], from several threads. `levels` float32 [S] are the
+    features' firing levels. `progress` is called after each batch, and may raise to stop the work. Raises ActivationsNotFiniteError.
+    """
+    device, window, done = subject.device, spec.window, 0
+    threads, shape = WorkerThreads(device), TileShape.of(device, window)
+    firing = None if levels is None else torch.from_numpy(levels).to(device)
+    encoder = make_encoder(dictionary, torch.from_numpy(features).to(device), DTYPES[spec.encode_dtype], window, shape, firing)
+    tiles = [slice(start, min(start + shape.features, len(features))) for start in range(0, len(features), shape.features)]
+
+    def add(batch: WindowBatch) -> None:
+        def use_tiles(chosen: tuple[int, int]) -> None:
+            for tile in tiles[slice(*chosen)]:
+                use(tile, values_of(encoder, tile, batch), batch, stream.layout)
+
+        encoder.begin(batch)
+        threads.each(use_tiles, split_range(0, len(tiles), threads.count, 1))
+
+    stream = Stream(subject, corpus, spec, 0, dictionary.positions, add)
+    try:
+        rows = rows_of(stream.layout)
+        total = stream.layout.content_tokens(rows)
+        for batch in stream.batches(rows):
+            stream.take(batch)
+            done += batch.content
+            progress(done / total)
+        with torch.inference_mode():
+            stream.flush()
+    finally:
+        threads.close()
+
+
+def probed(n_features: int) -> NDArray[np.int64]:
+    """Return the features, ascending, whose mean density says whether a dictionary is dense."""
+    order = np.argsort(mix(np.arange(n_features, dtype=np.uint64)), kind="stable")
+    return np.sort(order[:PROBED_FEATURES])
+
+
+def activations(encoder: Encoder, tile: slice, batch: WindowBatch) -> Tensor:
+    """Return activations float16 [features of the tile, tokens of the batch].
+
+    They are 0 at tokens that do not count.
+    """
+    count, device = tile.stop - tile.start, batch.x.device
+    values = torch.empty((count, batch.tokens), dtype=torch.float16, device=device)
+    encoder.activity(tile.start, tile.stop, torch.empty((count, batch.tokens // batch.windows.counted.shape[1]), device=device), values)
+    return values
 
 
 def levels_of(largest: Tensor, firing: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Memory of a collection, bounded by features, contexts and window, not by tokens."""
 
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from interp.collect.reservoir import waiting_slots
@@ -13,6 +12,11 @@ KEY, ACTIVATION, COUNT, FLOAT = 8, 2, 8, 4
 SILENT = 34
 # Largest share of a batch's windows in which a feature fires; each is copied three times before it is in the reservoirs.
 FIRING, COPIES = 0.1, 3
+# Tokens a batch to choose from on a GPU, the most first, and numbers of a forward pass per token and axis of the hook point: three of an MLP four
+# times as wide, and the residual stream and attention's scores as much again.
+GPU_BATCH_TOKENS, FORWARD = tuple(1 << power for power in range(16, 10, -1)), 32
+# Most passes of the corpus through the subject: one per group of features.
+MOST_GROUPS = 64
 CODES = 1 << 28  # pre-activations that a TopK dictionary computes at once, see `interp.collect.encode.TopKEncoder`
 
 
@@ -27,6 +31,10 @@ class Extent:
     d_in: int
     topk: bool = False
     dense: bool = False
+
+
+# Numbers of features to collect, each of a dictionary.
+Parts = Sequence[tuple[int, Extent]]
 
 
 def reservoir_bytes(features: int, spec: CollectionSpec, dense: bool = False) -> int:
@@ -49,20 +57,43 @@ def collection_bytes(features: int, of: Extent, spec: CollectionSpec) -> int:
     other features), and the temporaries of a batch of windows.
     """
     encoded = min(of.n_features, features * (1 + spec.near_miss_neighbours))
-    windows = spec.batch_tokens // spec.window
+    windows = spec.tokens_at_once // spec.window
     counts = features * (HISTOGRAM_BINS + 3) * COUNT
     weights = 2 * min(of.n_features * of.d_in * FLOAT, CODES * FLOAT) if of.topk else encoded * of.d_in * FLOAT
     maxima = encoded * windows * FLOAT
     passing = features * windows * (SILENT + int(FIRING * COPIES * spec.window * FLOAT))
-    buffers = 2 * spec.batch_tokens * of.d_in * FLOAT
-    activations = features * spec.batch_tokens * ACTIVATION * of.dense
+    buffers = 2 * spec.tokens_at_once * of.d_in * FLOAT
+    activations = features * spec.tokens_at_once * ACTIVATION * of.dense
     held = reservoir_bytes(features, spec, of.dense) + partial_bytes(features, spec, of.dense)
     return held + counts + weights + maxima + passing + buffers + activations
 
 
-def features_at_once(nbytes: int, of: Extent, spec: CollectionSpec) -> int:
-    """Return the number of features that can be collected in `nbytes`; 0 for none."""
-    return bisect_right(range(1, of.n_features + 1), nbytes, key=lambda features: collection_bytes(features, of, spec))
+def forward_bytes(of: Extent, tokens: int) -> int:
+    """Estimate, generously, the temporaries of a forward pass over `tokens` tokens."""
+    return FORWARD * tokens * of.d_in * FLOAT
+
+
+def fewest_groups(nbytes: int, parts: Parts, spec: CollectionSpec) -> int | None:
+    """Return the fewest groups, equal parts of every dictionary, of which one fits; else None."""
+    return next((groups for groups in range(1, MOST_GROUPS + 1) if group_bytes(groups, parts, spec) <= nbytes), None)
+
+
+def group_bytes(groups: int, parts: Parts, spec: CollectionSpec) -> int:
+    """Return the bytes of collecting one of `groups` groups."""
+    return sum(collection_bytes(-(-features // groups), of, spec) for features, of in parts)
+
+
+def gpu_batch_tokens(room: Callable[[CollectionSpec], int], parts: Parts, spec: CollectionSpec) -> int:
+    """Return `auto`'s tokens a batch, on a GPU with `room` for collection, in bytes.
+
+    It is the largest number that cuts the features into the fewest groups, since each group is a pass over the corpus.
+    """
+    needed = {}
+    for tokens in GPU_BATCH_TOKENS:
+        batched = spec.in_batches_of(tokens)
+        needed[tokens] = fewest_groups(room(batched) - max(forward_bytes(of, tokens) for _, of in parts), parts, batched)
+    fit = [tokens for tokens in GPU_BATCH_TOKENS if needed[tokens]]
+    return min(fit, key=lambda tokens: needed[tokens] or 0, default=GPU_BATCH_TOKENS[-1])
 
 
 def _entries_bytes(spec: CollectionSpec, dense: bool, slots: Callable[[int], int]) -> int:

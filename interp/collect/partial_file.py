@@ -61,8 +61,8 @@ def load(store: Store, name: str, rows: tuple[int, int] | None = None) -> Partia
     return _load(store, name, read_header(store, name), rows)
 
 
-def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable[[int], None]) -> None:
-    """Merge files of the same features into one, `ROWS` features at a time.
+def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable[[int], None]) -> int:
+    """Merge files of the same features into one, in blocks; return their number.
 
     `progress` is called with the number of finished features, and may raise to stop. Raises ArtifactMissingError, BlobCorruptError, DiskFullError.
     """
@@ -76,6 +76,7 @@ def combine(store: Store, inputs: Sequence[str], output: str, progress: Callable
             progress(rows[1])
 
     store.put(output, lambda path: _write(path, count, blocks()))
+    return count
 
 
 def read_header(store: Store, name: str) -> PartialHeader:

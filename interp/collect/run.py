@@ -17,6 +17,7 @@ from interp.collect.encode import DTYPES, TileShape, make_encoder
 from interp.collect.hashing import feature_multipliers
 from interp.collect.levels import FiringLevels
 from interp.collect.neighbours import select_features
+from interp.collect.observer import Observer, joined
 from interp.collect.partial import Partial, Sample
 from interp.collect.stream import Stream, capacity_of
 from interp.collect.window_batches import WindowBatch
@@ -64,14 +65,16 @@ def collect_all(
     spec: CollectionSpec,
     seed: int,
     progress: Callable[[int], None],
+    begin: Callable[["SharedPass"], None] = lambda _collecting: None,
 ) -> list[Partial]:
     """Collect documents `documents[0]` to `documents[1] - 1` for several dictionaries in one pass.
 
     All dictionaries have the same positions, and the subject reads the hook points of all. `progress` is called after each batch with the number of
-    finished tokens, and may raise to stop the work. Raises ActivationsNotFiniteError.
+    finished tokens, and may raise to stop the work. `begin` may set observers of the collections. Raises ActivationsNotFiniteError.
     """
     done = 0
     with SharedPass(subject, wanted, corpus, spec, seed) as collecting:
+        begin(collecting)
         stream = collecting.stream
         for batch in stream.batches(stream.layout.rows(*documents)):
             stream.take(batch)
@@ -114,7 +117,13 @@ class SharedPass:
 
 
 class Collection:
-    """Counts and reservoirs of one dictionary, in one block of features per thread."""
+    """Counts and reservoirs of one dictionary, in one block of features per thread.
+
+    An `observer`, if set, sees every batch. `features` int64 [S] are collected; `neighbours` int64 [S, n] are rows of each one's nearest, beyond
+    S - 1 for those that are not collected; `origin` is that of the partial evidence.
+    """
+
+    observer: Observer | None = None
 
     def __init__(self, wanted: Wanted, spec: CollectionSpec, seed: int, origin: str, first_windows: Tensor, threads: WorkerThreads) -> None:
         """Create the blocks; `first_windows` int64 [documents + 1] are ordinals."""
@@ -125,9 +134,9 @@ class Collection:
         selection = select_features(dictionary, features, spec.near_miss_neighbours)
         firing_levels = None if wanted.levels is None else torch.from_numpy(wanted.levels.of(selection.encoded)).to(device)
         encoded = torch.from_numpy(selection.encoded).to(device)
-        self.hook_point = dictionary.hook_point
+        self.hook_point, self.neighbours = dictionary.hook_point, selection.neighbours
         self._encoder = make_encoder(dictionary, encoded, DTYPES[spec.encode_dtype], spec.window, shape, firing_levels)
-        self._origin, self._features, self._window, self._threads = origin, features, spec.window, threads
+        self.origin, self.features, self._window, self._threads = origin, features, spec.window, threads
         self._encoded, self._collected = len(selection.encoded), len(selection.neighbours)
         limits = self._encoder.limits
         is_dense = bool(limits.levels.any())
@@ -157,6 +166,7 @@ class Collection:
         padded = batch.tokens // self._window
         maxima = self._maxima[: self._encoded * padded].view(self._encoded, padded)
         activations = None if self._activations is None else self._activations[: self._collected * batch.tokens].view(self._collected, -1)
+        fired: list[tuple[Tensor, Tensor]] = []
         self._encoder.begin(batch)
 
         def encode_neighbours(span: tuple[int, int]) -> None:
@@ -165,7 +175,10 @@ class Collection:
         def add_active(block: Block) -> None:
             own = block.features.span
             activity = self._encoder.activity(own.start, own.stop, maxima[own], None if activations is None else activations[own])
-            block.add_active(split, batch.windows, activity, maxima[own])
+            features, active = block.add_active(split, batch.windows, activity, maxima[own])
+            if self.observer is not None:
+                cells = activity.windows.index_select(0, active // self._window).mul_(self._window).add_(active % self._window)
+                fired.append((features.add_(own.start), cells))
 
         def add_silent(block: Block) -> None:
             own = block.features.span
@@ -175,6 +188,9 @@ class Collection:
         self._threads.each(encode_neighbours, self._only_neighbours)
         self._threads.each(add_active, self.blocks)
         self._threads.each(add_silent, self.blocks)
+        if self.observer is not None:
+            # On one thread, which waits for no other: its steps are short.
+            self._threads.each(self.observer.add, [joined(batch.windows, fired)])
         self._tokens_seen += int(batch.windows.counted.sum())
         self._windows_seen[split] += count
 
@@ -190,8 +206,8 @@ class Collection:
             if payload := [values for _, values in kept if values is not None]:
                 activations[sample] = _joined(payload)
         return Partial(
-            origin=self._origin,
-            features=self._features,
+            origin=self.origin,
+            features=self.features,
             tokens_seen=self._tokens_seen,
             windows_seen=(self._windows_seen[0], self._windows_seen[1]),
             windows_active=_joined(own.windows_active.T for own in counts),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.collect.encode import TileShape
 from interp.collect.hashing import window_hashes
-from interp.collect.layout import Rows, layout_of
+from interp.collect.layout import PackedLayout, Rows, layout_of
 from interp.collect.window_batches import WindowBatch, WindowBuffer, Windows
 from interp.corpus.tokenized import TokenizedCorpus
 from interp.dictionary.canonical import Positions
@@ -26,7 +26,7 @@ class RowBatch:
     """B rows of T tokens for the subject, padded to one shape per row length.
 
     tokens  int64 [B, T]
-    windows by split: int64 [W], which of the B * T / window windows hold tokens that count, and these windows' columns
+    windows by split: int64 [W], where in B * T windows begin that hold tokens that count, and these windows' columns
     content number of the corpus' tokens in it
     rows    positions of its rows in the corpus
     """
@@ -51,9 +51,9 @@ class Stream:
     ) -> None:
         """Create the buffers; special tokens and those that `positions` excludes count nowhere."""
         device, shape = subject.device, TileShape.of(subject.device, spec.window)
-        self.layout = layout_of(corpus.offsets, subject.bos, spec, positions)
+        self.layout = layout_of(corpus, subject.bos, spec, positions)
         self._passes = ForwardPasses(subject)
-        self._subject, self._corpus, self._batch_tokens, self._seed, self._sink = subject, corpus, spec.batch_tokens, seed, sink
+        self._subject, self._corpus, self._batch_tokens, self._seed, self._sink = subject, corpus, spec.tokens_at_once, seed, sink
         self._excluded = np.array(sorted(subject.vocabulary.special | set(positions.excluded_tokens)), dtype=np.int64)
         self._positions = positions.mask(spec.row_tokens, spec.row_tokens)
         capacity = capacity_of(spec, shape)
@@ -63,8 +63,7 @@ class Stream:
         """Yield rows in batches of about `batch_tokens` tokens (shorter, rarer rows: a quarter)."""
         for length in self.layout.row_lengths:
             alike = np.flatnonzero(rows.padded == length)
-            tokens = self._batch_tokens if length == self.layout.row_tokens else self._batch_tokens // 4
-            count = max(1, tokens // length)
+            count = rows_at_once(self._batch_tokens, length, self.layout.row_tokens)
             for first in range(0, len(alike), count):
                 yield self._batch(rows.select(alike[first : first + count]), length, count)
 
@@ -73,15 +72,27 @@ class Stream:
         """Run the subject on a batch, and the sink on full buffers; raises ActivationsNotFiniteError."""
         x = self._passes.activations(batch.tokens).to(torch.float32)
         self._check_finite(x, batch.rows)
-        by_window = x.reshape(-1, self.layout.window * x.shape[2])
+        gather = self._gatherer(x)
         for split, (places, windows) in batch.windows.items():
             buffer, first = self._buffers[split], 0
             while first < len(places):
                 part = slice(first, first + min(buffer.free, len(places) - first))
-                buffer.put(by_window[places[part]], windows.select(part))
+                buffer.put(gather(places[part]), windows.select(part))
                 first = part.stop
                 if buffer.free == 0:
                     self._sink(buffer.take())
+
+    def _gatherer(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what gives windows `[W, window * D]` by their places.
+
+        A place is that of a window's first token in B * T of x `[B, T, D]`.
+        """
+        window = self.layout.window
+        if not isinstance(self.layout, PackedLayout):
+            by_window = x.reshape(-1, window * x.shape[2])
+            return lambda places: by_window[places // window]
+        tokens, columns = x.reshape(-1, x.shape[2]), torch.arange(window, device=x.device)
+        return lambda places: tokens[(places[:, None] + columns).clamp(max=len(tokens) - 1)].flatten(1)
 
     def flush(self) -> None:
         """Call the sink with the rest of the buffers."""
@@ -92,7 +103,7 @@ class Stream:
     def _batch(self, rows: Rows, length: int, count: int) -> RowBatch:
         tokens, counted = self._tokens(rows, length)
         padding = ((0, count - len(rows)), (0, 0))
-        content = int(rows.lengths.sum()) - len(rows) * self.layout.head
+        content = self.layout.content_tokens(rows)
         return RowBatch(torch.from_numpy(np.pad(tokens, padding)).to(self._subject.device), self._windows(rows, counted), content, rows)
 
     def _tokens(self, rows: Rows, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -101,18 +112,15 @@ class Stream:
         return tokens, is_content & self._positions[:length] & ~np.isin(tokens, self._excluded)
 
     def _windows(self, rows: Rows, counted: NDArray[np.bool_]) -> dict[Split, tuple[Tensor, Windows]]:
-        by_window = counted.reshape(-1, self.layout.window)
-        real = np.flatnonzero(by_window.any(axis=1))
-        per_row = counted.shape[1] // self.layout.window
-        ordinals = rows.ordinals[real // per_row] + real % per_row
-        places = self.layout.locate(ordinals)
+        there = self.layout.windows_in(rows, counted)
+        places = self.layout.locate(there.ordinals)
         hashes = window_hashes(self._seed, self._corpus.documents[places.documents], places.starts)
         splits = self._corpus.splits[places.documents]
         found = {}
         for split in Split:
             own = np.flatnonzero(splits == split)
             if len(own):
-                arrays = real[own], ordinals[own], hashes[:, own], by_window[real[own]]
+                arrays = there.places[own], there.ordinals[own], hashes[:, own], there.counted[own]
                 indices, *columns = (torch.from_numpy(array).to(self._subject.device) for array in arrays)
                 found[split] = indices, Windows(*columns)
         return found
@@ -132,9 +140,9 @@ class Stream:
             x.nan_to_num_(0.0, 0.0, 0.0)
             return
         row, column = (int(index) for index in bad[0])
-        document = f"{int(self._corpus.documents[rows.documents[row]]):016x}"
-        token = int(rows.firsts[row]) + column - self.layout.head
-        where = f"token {token}" if token >= rows.firsts[row] else f"the BOS before token {token + 1}"
+        index, token = self.layout.place_of(rows, row, column)
+        document = f"{int(self._corpus.documents[index]):016x}"
+        where = f"token {token}" if column >= self.layout.head else f"the BOS before token {token + 1}"
         raise ActivationsNotFiniteError(
             f"{self._subject.name} gives NaN or infinity at {self._subject.hook_point}, in document {document} at {where}.",
             why="The subject's numbers overflow, or its weights are damaged.",
@@ -145,6 +153,11 @@ class Stream:
         )
 
 
+def rows_at_once(batch_tokens: int, length: int, row_tokens: int) -> int:
+    """Return the rows of a pass over one padded length: a quarter for shorter ones."""
+    return max(1, (batch_tokens if length == row_tokens else batch_tokens // 4) // length)
+
+
 def capacity_of(spec: CollectionSpec, shape: TileShape) -> int:
     """Return the number of windows of the largest batch."""
-    return -(-max(spec.batch_tokens, spec.row_tokens) // shape.tokens) * shape.tokens // spec.window
+    return -(-max(spec.tokens_at_once, spec.row_tokens) // shape.tokens) * shape.tokens // spec.window

@@ -4,63 +4,31 @@ Each group is a base class of `Settings`, which is the one to be instantiated.
 """
 
 import binascii
-import json
 import os
 import re
 from base64 import b64decode
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from interp.config.edge import Edge
 from interp.config.environment import without_password
-from interp.config.outgoing import Link
+from interp.config.logins import Logins
+from interp.config.values import BaseUrl, EndpointUrl, HostName, IpNetwork, Url, split
+from interp.domain.api_key import parsed
 
 BACKENDS = ("sqlite", "postgresql")
-# A name, an address, `*.` before a name, or `*`.
-HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]*|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
-
-
-def _url(url: str) -> str:
-    try:
-        Link.of(url)
-    except ValueError as error:
-        raise ValueError(f"{url!r} is no URL that can be asked: {error}") from None
-    return url
-
-
-def _base_url(url: str) -> str:
-    """Refuse secrets in a base URL, since jobs store and show it."""
-    if "@" in url.partition("//")[2].partition("/")[0] or "?" in url or "#" in url:
-        raise ValueError("a base URL is shown with every job, so it holds no user, password or query: give a key in llm_api_key or llm_keys")
-    return url
-
-
-def _host_name(name: str) -> str:
-    if not HOST_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no host name: write it without scheme and port, as glossator.example.org or *.example.org")
-    return name
-
-
-def _network(network: str) -> str:
-    try:
-        ip_network(network)
-    except ValueError as error:
-        raise ValueError(f"{error}: write 10.0.0.0/8 or fd00::/8") from None
-    return network
-
-
-Url = Annotated[str, AfterValidator(_url)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
-HostName = Annotated[str, AfterValidator(_host_name)]
-IpNetwork = Annotated[str, AfterValidator(_network)]
 
 
 class Storage(BaseModel):
     """Storage."""
 
+    config: Path | None = Field(
+        default=None,
+        description="File of settings; `glossator.toml` of the working folder, or of `~/.config`, when not given, and none when empty.",
+    )
     home: Path = Field(default=Path(".glossator"), description="Folder of the embedded database, broker and artifacts.")
     database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` when empty.")
     broker_url: str = Field(default="", description="Celery broker URL; `filesystem://` under `home` when empty.")
@@ -70,6 +38,11 @@ class Storage(BaseModel):
     artifact_options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the artifact store's file system, as JSON: `endpoint_url` of a bucket that is not AWS."
     )
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _read_no_file(cls, value: object) -> object:
+        return value or None
 
     @field_validator("database_url")
     @classmethod
@@ -104,6 +77,12 @@ class Inputs(BaseModel):
     preflight_memory_bytes: int = Field(default=2**31, ge=2**26, description="Most memory that checking a job's files may use.")
     preflight_processes: int = Field(default=4, ge=1, le=256, description="Jobs whose files the API checks at once, each in a process of its own.")
     preflight_wait_seconds: float = Field(default=1.0, gt=0, description="Longest wait of a request for such a process.")
+    upload_max_bytes: int = Field(default=20 << 30, ge=0, description="Largest upload, an archive's content included; 0 takes none.")
+    upload_max_files: int = Field(default=10_000, ge=1, le=100_000, description="Most files of an uploaded archive.")
+    upload_timeout_seconds: float = Field(default=3600.0, gt=0, description="Longest time for sending an upload, and for unpacking it.")
+    uploads_at_once: int = Field(default=4, ge=1, le=32, description="Uploads that the API receives at once.")
+    uploads_owner_max_bytes: int = Field(default=100 << 30, ge=0, description="Most bytes of one owner's uploads.")
+    uploads_total_max_bytes: int = Field(default=1 << 40, ge=0, description="Most bytes of all uploads; equal files count once.")
 
     @field_validator("roots", mode="before")
     @classmethod
@@ -111,12 +90,12 @@ class Inputs(BaseModel):
         """Keep the default for an empty text; an empty list allows no folder."""
         if isinstance(value, str) and not value.strip(os.pathsep + " "):
             return None
-        return _split(value, os.pathsep, '["/data", "/models"], or /data:/models')
+        return split(value, os.pathsep, '["/data", "/models"], or /data:/models')
 
     @field_validator("buckets", mode="before")
     @classmethod
     def _split_buckets(cls, value: object) -> object:
-        return _split(value, ",", '["s3://corpora"], or s3://corpora,s3://texts/public')
+        return split(value, ",", '["s3://corpora"], or s3://corpora,s3://texts/public')
 
     @field_validator("buckets")
     @classmethod
@@ -137,9 +116,10 @@ class Server(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="Address that the server listens on.")
     port: int = Field(default=8420, ge=0, le=65535, description="Port that the server listens on.")
-    i_know_there_is_no_login: bool = Field(
-        default=False,
-        description="Whether the API may listen where other machines reach it: whoever does can submit and cancel any job and spend any budget.",
+    admin_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="A key with all rights that the API makes at its start: `gl_`, 8 hexadecimal digits, `_` and 64 more. Other keys are of "
+        "`glossator keys create`.",
     )
     allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(
         default=(),
@@ -147,16 +127,27 @@ class Server(BaseModel):
         "a JSON list: `glossator.example.org`, `*.example.org` for all names below, `*` for any.",
     )
     api_url: str = Field(default="", description="The server that the command line talks to; the one at `host` and `port` when empty.")
+    api_key: SecretStr = Field(default=SecretStr(""), description="The key that the command line sends to that server.")
+    api_key_file: Path | None = Field(
+        default=None, description="A file that holds that key, instead; only its owner may have rights to it (`chmod 600`)."
+    )
     max_connections: int = Field(default=2000, ge=8, le=100_000, description="Most open connections; one more is refused with 503.")
     request_head_timeout_seconds: float = Field(default=10.0, gt=0, description="Longest time for a client to send the head of a request.")
     request_body_timeout_seconds: float = Field(default=60.0, gt=0, description="Longest time for a client to send the body of a request.")
     response_send_timeout_seconds: float = Field(default=60.0, gt=0, description="Longest time in which a client takes nothing of a response.")
     keep_alive_timeout_seconds: float = Field(default=5.0, gt=0, description="Time after which a connection without a request is closed.")
 
+    @field_validator("admin_key", "api_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and parsed(value.get_secret_value()) is None:
+            raise ValueError('it is no key: make one with `glossator keys create`, or echo "gl_$(openssl rand -hex 4)_$(openssl rand -hex 32)"')
+        return value
+
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split_allowed_hosts(cls, value: object) -> object:
-        return _split(value, ",", '["a.example.org"], or a.example.org,b.example.org')
+        return split(value, ",", '["a.example.org"], or a.example.org,b.example.org')
 
 
 class Workers(BaseModel):
@@ -172,6 +163,12 @@ class Workers(BaseModel):
     )
     model_affinity_seconds: float = Field(
         default=60.0, ge=0, description="Longest time for which a job is passed by for one whose models the worker has open already."
+    )
+    live_models: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Runs whose models a gpu worker keeps open for live requests (`glossator activations`, `glossator steer`); 0 answers none.",
     )
     stop_timeout_seconds: float = Field(
         default=15.0, gt=0, description="Within which `serve` ends on SIGTERM with its workers; a worker by itself hands back its chunk."
@@ -220,7 +217,7 @@ class LanguageModels(BaseModel):
         default=SecretStr(""), validation_alias=AliasChoices("GLOSSATOR_LLM_API_KEY", "OPENAI_API_KEY"), description="The key of that endpoint."
     )
     llm_keys: dict[BaseUrl, SecretStr] = Field(default_factory=dict, description="Keys of other endpoints, by base URL, as JSON.")
-    llm_endpoints: tuple[Annotated[Url, AfterValidator(_base_url)], ...] = Field(
+    llm_endpoints: tuple[EndpointUrl, ...] = Field(
         default=(),
         description="More endpoints that jobs may name, by base URL, as JSON; llm_base_url and those of llm_keys may be named always.",
     )
@@ -276,25 +273,19 @@ class Observability(BaseModel):
 
 
 class Retention(BaseModel):
-    """Retention after a job's end. Without a value nothing is deleted."""
+    """Retention after a job's end, or since an entry. Without a value nothing is deleted."""
 
     retain_calls_days: float | None = Field(default=None, gt=0, description="Records of calls to language models.")
     retain_replies_days: float | None = Field(default=None, gt=0, description="Raw replies; calls that are made again cost again.")
     retain_chunks_days: float | None = Field(default=30.0, gt=0, description="Chunks of jobs that have ended.")
     retain_corpora_days: float | None = Field(default=None, gt=0, description="Tokenised corpora that no job has read since.")
+    retain_uploads_days: float | None = Field(
+        default=30.0, gt=0, description="Uploads that no job has been submitted with since; open jobs keep theirs."
+    )
+    retain_parts_days: float | None = Field(default=2.0, gt=0, description="Parts of uploads that were never joined.")
+    retain_exports_days: float | None = Field(default=7.0, gt=0, description="Exports since they were finished, with their files.")
+    retain_audit_days: float | None = Field(default=365.0, gt=0, description="Entries of the audit log.")
     retain_webhooks_days: float | None = Field(default=30.0, gt=0, description="Webhooks that were delivered or given up.")
 
 
-GROUPS: tuple[type[BaseModel], ...] = (Storage, Inputs, Server, Workers, Queues, LanguageModels, Outgoing, Observability, Retention)
-
-
-def _split(value: object, separator: str, example: str) -> object:
-    """Split a JSON list or separated items; raises ValueError, which shows `example`."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError(f"its value is no JSON list: write {example}") from None
-    return [part.strip() for part in value.split(separator) if part.strip()]
+GROUPS: tuple[type[BaseModel], ...] = (Storage, Inputs, Server, Edge, Logins, Workers, Queues, LanguageModels, Outgoing, Observability, Retention)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import socket
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,55 @@ class Occupant:
 
     pid: int
     url: str = ""
+
+
+class SharedHomeLock:
+    """A lock on a home that processes of one machine share.
+
+    A server excludes them, and they exclude a server.
+
+    SQLite's file cannot be written by two machines, so a process of another machine is refused, where the disk tells of its locks.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Take the lock.
+
+        Raises HomeUnusableError, and HomeTakenError for a server or another machine.
+        """
+        make_home(home)
+        self._files: list[int] = []
+        try:
+            self._take(home / LOCK, home)
+            own = _host_lock(home, socket.gethostname())
+            self._take(own, home)
+            for other in sorted(home.glob(_host_lock(home, "*").name)):
+                if other != own and _is_held(other):
+                    raise HomeTakenError(
+                        f"Another machine uses {home}.",
+                        why="Its database is a file of SQLite, which machines cannot share.",
+                        cure="Name a PostgreSQL database in GLOSSATOR_DATABASE_URL, or give this machine a home of its own (GLOSSATOR_HOME).",
+                    )
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Release the lock, but keep its files, so that processes never lock different files."""
+        while self._files:
+            os.close(self._files.pop())
+
+    def _take(self, path: Path, home: Path) -> None:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _fault(home, f"{path} cannot be written.", error) from error
+        self._files.append(file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(home, _read(file)) from None
+        except OSError:
+            pass  # a disk without locks, where other processes cannot be detected
 
 
 class HomeLock:
@@ -141,10 +191,31 @@ def _form_fault(home: Path) -> HomeUnusableError | None:
     return None
 
 
+def _host_lock(home: Path, host: str) -> Path:
+    return home / f"host-{host.replace('/', '_')}.lock"
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a process holds the lock; False where the disk does not tell."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
 def _taken(home: Path, found: Occupant) -> HomeTakenError:
-    where = f"listens at {found.url}" if found.url else "is starting"
+    where = f"listens at {found.url}" if found.url else "is starting, or runs a job (`glossator run`)"
     return HomeTakenError(
-        f"Another server uses {home}.",
+        f"Another server uses {home}." if found.pid else f"Another process uses {home}.",
         why=f"Process {found.pid} {where}." if found.pid else f"A process of this machine {where}.",
         cure="Use that one, stop it, or give this one a home of its own (GLOSSATOR_HOME).",
         pid=found.pid,

@@ -1,4 +1,4 @@
-"""All settings; only this module reads the environment."""
+"""All settings, of the environment and of a file; only this module reads the environment."""
 
 import json
 import os
@@ -12,21 +12,40 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from interp.config.environment import check_names, variable_of
+from interp.config import settings_file
+from interp.config.edge import Edge
+from interp.config.environment import check_names, variable_of, variables_of
 from interp.config.groups import Inputs, LanguageModels, Observability, Outgoing, Queues, Retention, Server, Storage, Workers
+from interp.config.key_file import read_key
+from interp.config.logins import Logins
 from interp.config.outgoing import EVERYWHERE, OutgoingPolicy
 from interp.config.secrets import conceal, take_inherited
+from interp.config.settings_file import SettingsFile
 from interp.domain.errors import SettingsInvalidError
 
 # The variables whose values are hidden from other processes.
-SECRETS = frozenset(f"GLOSSATOR_{name}" for name in ("LLM_API_KEY", "LLM_KEYS", "WEBHOOK_SECRET", "DATABASE_URL", "BROKER_URL", "ARTIFACT_OPTIONS"))
+SECRETS = frozenset(
+    f"GLOSSATOR_{name}"
+    for name in (
+        "LLM_API_KEY",
+        "LLM_KEYS",
+        "WEBHOOK_SECRET",
+        "DATABASE_URL",
+        "BROKER_URL",
+        "ARTIFACT_OPTIONS",
+        "ADMIN_KEY",
+        "API_KEY",
+        "SESSION_SECRET",
+        "OIDC_CLIENT_SECRET",
+    )
+)
 PATH_SHOWN = 100
 # Models and dictionaries of the package.
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 # The order of the bases is the reverse of the groups': pydantic takes the fields of the last base first.
-class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Workers, Server, Inputs, Storage, BaseSettings):
+class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Workers, Logins, Edge, Server, Inputs, Storage, BaseSettings):
     """All settings; by default everything is in one folder and needs no server."""
 
     model_config = SettingsConfigDict(env_prefix="GLOSSATOR_", frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
@@ -34,12 +53,13 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
     if not TYPE_CHECKING:  # pydantic's plugin knows the fields; this only changes the error
 
         def __init__(self, **values: Any) -> None:
-            """Read the environment; raises SettingsInvalidError with variable, fault and cure."""
+            """Read environment and file; raises SettingsInvalidError with variable or line, fault and cure."""
             check_names(os.environ, set(type(self).model_fields), sys.stderr)
+            file = settings_file.read(os.environ, variables())
             try:
-                super().__init__(**values)
+                super().__init__(**({"config": file.path} | file.values | values))
             except (ValidationError, SettingsError) as error:
-                raise _invalid(error) from error
+                raise _invalid(error, file) from error
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +109,11 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         return (*own, EXAMPLES, Path(sysconfig.get_paths()["stdlib"]))
 
     @property
+    def uploads_folder(self) -> Path:
+        """Return the local folder of the uploads that were fetched."""
+        return self.home / "cache" / "uploads"
+
+    @property
     def own_folders(self) -> tuple[Path, ...]:
         """Return the home, and the folder of a database file elsewhere."""
         return (self.home, *{file.parent for file in self._database_files[:1]} - {self.home})
@@ -124,6 +149,13 @@ class Settings(Retention, Observability, Outgoing, LanguageModels, Queues, Worke
         networks = EVERYWHERE if self.webhook_allow_private_networks else self.allowed_private_networks
         return OutgoingPolicy.of(self.webhook_endpoints, networks, takes_any=not self.webhook_endpoints)
 
+    @property
+    def client_key(self) -> str | None:
+        """Return the key that commands send; raises SettingsInvalidError for a file that others may read."""
+        if self.api_key_file is None or self.api_key.get_secret_value():
+            return self.api_key.get_secret_value() or None
+        return read_key(self.api_key_file)
+
     def key_of(self, base_url: str) -> str:
         """Return the key of an endpoint, or an empty text."""
         if base_url.rstrip("/") == self.llm_base_url.rstrip("/"):
@@ -142,17 +174,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _invalid(error: ValidationError | SettingsError) -> SettingsInvalidError:
-    """Return the error with each variable's fault, without values of secrets."""
+def variables() -> dict[str, tuple[str, ...]]:
+    """Return the variables of each setting."""
+    return {name: variables_of(name, field) for name, field in Settings.model_fields.items()}
+
+
+def _invalid(error: ValidationError | SettingsError, file: SettingsFile) -> SettingsInvalidError:
+    """Return the error with the fault of each variable or line, without values of secrets."""
     if isinstance(error, SettingsError):
         # pydantic-settings names only the field, between quotation marks.
         field = str(error).split('"')[1] if '"' in str(error) else ""
         wrong = [f"{variable_of(field)}: its value is no JSON."]
         return SettingsInvalidError("The settings cannot be read.", why=" ".join(wrong), cure='Write a JSON object: {"https://host/v1": "key"}.')
-    wrong = [": ".join([*(variable_of(str(part)) for part in item["loc"][:1]), item["msg"].removeprefix("Value error, ")]) for item in error.errors()]
-    return SettingsInvalidError(
-        "The settings cannot be used.", why="; ".join(wrong), cure="Change or unset the variable. docs/deploy.md lists the settings."
-    )
+    places = {name: f"{file.place(name)}: {name}" for name in file.values}
+    named = [(*(places.get(str(part)) or variable_of(str(part)) for part in item["loc"][:1]), item["msg"]) for item in error.errors()]
+    wrong = [": ".join(part.removeprefix("Value error, ") for part in parts) for parts in named]
+    changed = "Change or unset the variable." if not file.values else "Change the line or the variable."
+    return SettingsInvalidError("The settings cannot be used.", why="; ".join(wrong), cure=f"{changed} docs/deploy.md lists the settings.")
 
 
 def _plain(value: Any) -> str:

@@ -29,6 +29,7 @@ class CorpusFile:
     """A regular file; `name` is its path in the corpus, `changed_ns` its time of change.
 
     is_alone   it is the whole corpus, and holds several documents
+    roots      those of an upload, in which the file is opened; it never changes
     remote     the fsspec file system of a file that is not on this machine, and its `version` there
     is_copy    a copy made by `interp.corpus.local_copies`, in a folder of the service
     """
@@ -38,6 +39,7 @@ class CorpusFile:
     size: int
     changed_ns: int
     is_alone: bool = False
+    roots: Roots | None = None
     remote: Any = None
     version: str = ""
     is_copy: bool = False
@@ -61,7 +63,7 @@ class CorpusFile:
         try:
             if self.remote is not None:
                 return BufferedReader(self.remote.open(self.path.as_posix(), "rb"))
-            return self.path.open("rb") if self.is_copy else files.open_file(self.path)
+            return self.path.open("rb") if self.is_copy else (self.roots or files.current()).open_file(self.path)
         except OSError as cause:
             raise unreadable(self.name, cause) from cause
         except (NotRegularFileError, PathRefusedError) as cause:
@@ -72,8 +74,8 @@ class CorpusFile:
         return BufferedReader(_Head(self.open(), self.size), 1 << 16)
 
     def is_unchanged(self) -> bool:
-        """Return whether size and time are as listed; remote files and copies have a version."""
-        if self.remote is not None or self.is_copy:
+        """Return whether size and time are as listed; uploads and copies do not change."""
+        if self.remote is not None or self.roots is not None or self.is_copy:
             return True
         try:
             status = files.current().status(self.path)
@@ -146,12 +148,13 @@ class CorpusListing:
         }
 
 
-def list_local(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
+def list_local(spec: CorpusSpec, most: int | None = None, at: Path | None = None) -> CorpusListing:
     """List the first `most` entries of a local corpus in the order of their names.
 
-    Raises PathRefusedError, FileMissingError, and CorpusError for a path that is no file or folder, or a folder that cannot be listed.
+    The corpus is at `at`, if not at the spec's path. Raises PathRefusedError, FileMissingError, and CorpusError for a path that is no file or folder,
+    or a folder that cannot be listed.
     """
-    root = Path(files.expand(spec.path))
+    root = at or Path(files.expand(spec.path))
     try:
         status = files.current().status(root)
     except OSError:

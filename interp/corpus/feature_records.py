@@ -25,7 +25,7 @@ from interp.corpus.documents import split_of
 from interp.domain.cleaning import lines
 from interp.domain.digests import digest_of
 from interp.domain.errors import FileMissingError, InputError
-from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Split, Statistics
+from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Split, Statistics, TokenEffect
 from interp.domain.vocabulary import Vocabulary
 from interp.security.allowed_files import open_file
 from interp.security.bounded_json import JsonLimits, parse_json, read_json
@@ -37,7 +37,7 @@ LINE = JsonLimits(nbytes=1 << 16, values=200, nul=False)
 MOST_LABELS = 1_000_000
 LABEL_NAME = re.compile(r"(embed|attn|mlp|resid)(?:_([0-9]{1,4}))?/([0-9]{1,9})", re.ASCII)
 SIZE = re.compile(r"_([0-9]{1,9})$", re.ASCII)
-SITES = {"embed": "hook_resid_pre", "attn": "hook_attn_out", "mlp": "hook_mlp_out", "resid": "hook_resid_post"}
+SITES = {"embed": "hook_resid_pre", "attn": "hook_attn_out", "mlp": "hook_mlp_out", "resid": "hook_resid_post", "neurons": "mlp.hook_post"}
 WINDOW, TOP = 32, 10
 SPECIAL = "<|endoftext|>"
 CURE = "Correct it, or take it out of the folder."
@@ -47,7 +47,9 @@ Token = Annotated[str, StringConstraints(max_length=400)]
 Activation = Annotated[float, Field(ge=0, le=65_000)]
 Text = Annotated[list[Token], Field(min_length=1, max_length=8192)]
 Pair = Annotated[tuple[Text, Annotated[list[Activation], Field(max_length=8192)]], Field(strict=False)]
-Component = tuple[Kind, int]
+# A kind of module or the name of a set of dictionaries, and the layer, or NO_LAYER.
+Component = tuple[str, int]
+NO_LAYER = -1
 
 
 class RecordedComponent(Foreign):
@@ -89,26 +91,29 @@ class RecordedDictionary:
     @property
     def hook_point(self) -> str:
         kind, layer = self.component
-        return f"blocks.{layer}.{SITES[kind]}"
+        if layer == NO_LAYER:
+            return kind
+        return f"blocks.{layer}.{SITES[kind]}" if kind in SITES else f"blocks.{layer}"
 
     @property
     def short_name(self) -> str:
         """Return the part after `model@`."""
         kind, layer = self.component
-        return kind if kind == "embed" else f"{layer}-{kind}"
+        return kind if kind == "embed" or layer == NO_LAYER else f"{layer}-{kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureRecords:
     """A folder's dictionaries and vocabulary.
 
-    `unread` counts the label lines that name no feature, or one that has a label.
+    `unread` counts the label lines that name no feature, or one that has a label. `model` is the name of the model, where the records have it.
     """
 
     vocabulary: Vocabulary
     dictionaries: tuple[RecordedDictionary, ...]
     digest: str
     unread: int
+    model: str | None = None
 
 
 def read(folder: Path) -> FeatureRecords:
@@ -134,7 +139,7 @@ def read(folder: Path) -> FeatureRecords:
         component, name = key
         labels = labelled.get(component, {}) if name == training else {}
         numbers = sorted({*features[key], *labels})
-        evidence = tuple(_evidence(number, features[key].get(number, ()), ids) for number in numbers)
+        evidence = tuple(evidence_of(number, features[key].get(number, ()), ids) for number in numbers)
         found.append(RecordedDictionary(component, name, _size(name, numbers), evidence, tuple(labels[number] for number in sorted(labels))))
     content = {"records": [record.model_dump(mode="json") for record in records], "labels": [repr(item.labels) for item in found]}
     return FeatureRecords(vocabulary, tuple(found), digest_of(content), unread)
@@ -187,28 +192,39 @@ def _label(content: Any) -> tuple[Component, HumanLabel]:
     if name is None or not text:
         raise ValueError("it names no feature, or has no text")
     author, notes = (" ".join(lines(str(content.get(field) or "")).split()) or None for field in ("Author", "Notes"))
-    kinds: dict[str, Kind] = {"embed": "embed", "attn": "attn", "mlp": "mlp", "resid": "resid"}
-    return (kinds[name[1]], int(name[2] or 0)), HumanLabel(int(name[3]), text, author, notes)
+    return (name[1], int(name[2] or 0)), HumanLabel(int(name[3]), text, author, notes)
 
 
-def _evidence(feature: int, pairs: Iterable[Pair], ids: Mapping[str, int]) -> FeatureEvidence:
-    contexts = _contexts(pairs, ids)
+def evidence_of(
+    feature: int,
+    pairs: Iterable[Pair],
+    ids: Mapping[str, int],
+    promoted: tuple[TokenEffect, ...] = (),
+    suppressed: tuple[TokenEffect, ...] = (),
+    level: float = 0.0,
+) -> FeatureEvidence:
+    """Return the evidence of documents (tokens and activations), cut into windows.
+
+    `ids` numbers the tokens. The feature fires above `level`, a float16 number.
+    """
+    contexts = _contexts(pairs, ids, level)
     fires = contexts.fires()
     # A window is in one row for each of its samples.
     distinct = contexts.kinds != ContextKind.TOP
     explain, test = (int((fires & distinct & (contexts.splits == split)).sum()) for split in Split)
     statistics = Statistics(
         tokens_seen=0,
-        tokens_active=int((contexts.activations[distinct] > 0).sum()),
+        tokens_active=int(contexts.fires_at()[distinct].sum()),
         windows_seen=(0, 0),
         windows_active=(explain, test),
         max_activation=float(contexts.maxima().max(initial=0.0)),
         mean_active=0.0,
+        firing_level=level,
     )
-    return FeatureEvidence(feature, statistics, np.zeros(HISTOGRAM_BINS, np.int64), contexts, (), (), ())
+    return FeatureEvidence(feature, statistics, np.zeros(HISTOGRAM_BINS, np.int64), contexts, promoted, suppressed, ())
 
 
-def _contexts(pairs: Iterable[Pair], ids: Mapping[str, int]) -> Contexts:
+def _contexts(pairs: Iterable[Pair], ids: Mapping[str, int], level: float) -> Contexts:
     """Return all windows of distinct documents.
 
     Firing ones are uniform, the strongest of each split also top, others inactive.
@@ -234,14 +250,15 @@ def _contexts(pairs: Iterable[Pair], ids: Mapping[str, int]) -> Contexts:
         tokens=tokens_of,
         activations=activations,
         lengths=np.array([len(window[2]) for window in windows], np.uint16),
-        kinds=np.where(peaks > 0, ContextKind.UNIFORM, ContextKind.INACTIVE).astype(np.uint8),
+        kinds=np.where(peaks > level, ContextKind.UNIFORM, ContextKind.INACTIVE).astype(np.uint8),
         splits=np.array([split_of(window[0], 0.5) for window in windows], np.uint8),
         documents=np.array([window[0] for window in windows], np.uint64),
         starts=starts,
         positions=starts.astype(np.uint16),
+        levels=np.full(len(windows), level, np.float32),
     )
     order = np.lexsort((starts, found.documents, -peaks))
-    top = [rows[order][(found.splits[order] == split) & (peaks[order] > 0)][:TOP] for split in Split]
+    top = [rows[order][(found.splits[order] == split) & (peaks[order] > level)][:TOP] for split in Split]
     again = found.select(np.concatenate([rows, *top]).astype(np.intp))
     again.kinds[len(rows) :] = ContextKind.TOP
     return again

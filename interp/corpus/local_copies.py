@@ -6,11 +6,9 @@ the order of all documents is known.
 
 import gzip
 import hashlib
-import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,19 +19,17 @@ import zstandard
 
 from interp.corpus.corpus_files import COPIED, CorpusFile, CorpusListing, unreadable
 from interp.corpus.documents import check_beginning
+from interp.corpus.parquet_lines import lines_of
 from interp.domain.cleaning import one_line
-from interp.domain.errors import CorpusError
+from interp.domain.errors import CorpusError, GlossatorError
 from interp.domain.spec import CorpusSpec
 from interp.files.atomic import new_folder, writing
 
 COPIES = "copies"
 SHOWN = 200  # characters of a library's error
 READ_AT_ONCE = 1 << 20
-ROWS_AT_ONCE = 256
 # Text is compressed to a tenth; what grows more than this is no text.
 LARGEST_RATIO, LARGEST_START = 200, 64 << 20
-# The bytes that a row group of a Parquet file may take in memory.
-LARGEST_ROW_GROUP = 4 << 30
 ZSTD_WINDOW = 1 << 27
 KEPT_SECONDS = 7 * 24 * 3600
 
@@ -119,7 +115,7 @@ def _content(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[bytes, int]]:
     Raises CorpusError for damaged files, and for more than text holds. Errors of writing are the caller's own: a full disk is no damaged file.
     """
     reader = READERS.get(file.path.suffix.lower(), _blocks)
-    size, most = 0, LARGEST_START + LARGEST_RATIO * file.size
+    size, most = 0, _most_bytes(file.size)
     with _errors_of(file), file.open() as handle:
         for part in reader(handle, spec):
             size += len(part)
@@ -128,6 +124,11 @@ def _content(file: CorpusFile, spec: CorpusSpec) -> Iterator[tuple[bytes, int]]:
                     f"It holds more than {LARGEST_RATIO} times its bytes.", why="Text does not compress so well.", cure="Decompress it yourself."
                 )
             yield part, handle.tell()
+
+
+def _most_bytes(size: int) -> int:
+    """Return the bytes of text that a file of this size may hold."""
+    return LARGEST_START + LARGEST_RATIO * size
 
 
 def _blocks(handle: BinaryIO, _spec: CorpusSpec) -> Iterator[bytes]:
@@ -147,22 +148,9 @@ def _zstandard(handle: BinaryIO, spec: CorpusSpec) -> Iterator[bytes]:
 
 
 def _parquet(handle: BinaryIO, spec: CorpusSpec) -> Iterator[bytes]:
-    """Yield the text column as JSON lines; raises CorpusError without one."""
-    from pyarrow import parquet, types  # takes a third of a second, for one format
-
-    file = parquet.ParquetFile(handle)
-    names = file.schema_arrow.names
-    if spec.text_field not in names:
-        raise CorpusError(f"There is no column {spec.text_field!r}.", why=f"It has {len(names)} columns.", cure="Set `text_field`.")
-    kind = file.schema_arrow.field(spec.text_field).type
-    if not spec.chat and not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise CorpusError(f"The column {spec.text_field!r} holds no text.", why=f"Its type is {str(kind)[:100]}.", cure="Set `text_field`.")
-    metadata = file.metadata
-    if any(metadata.row_group(number).total_byte_size > LARGEST_ROW_GROUP for number in range(metadata.num_row_groups)):
-        raise CorpusError("A row group is larger than 4 GiB.", why="It is read into memory.", cure="Write the file with smaller row groups.")
-    for batch in file.iter_batches(ROWS_AT_ONCE, columns=[spec.text_field]):
-        texts = batch.column(0).to_pylist()
-        yield "".join(json.dumps({spec.text_field: text}, ensure_ascii=False) + "\n" for text in texts).encode("utf-8", "replace")
+    nbytes = handle.seek(0, os.SEEK_END)
+    handle.seek(0)
+    return lines_of(handle, spec, _most_bytes(nbytes))
 
 
 READERS: dict[str, Callable[[BinaryIO, CorpusSpec], Iterator[bytes]]] = {".gz": _gzip, ".zst": _zstandard, ".parquet": _parquet}
@@ -175,12 +163,19 @@ def _errors_of(file: CorpusFile) -> Iterator[None]:
         yield
     except CorpusError as error:
         raise type(error)(f"{file.name}: {error.what}", why=error.why, cure=error.cure) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError, ValueError) as cause:
-        raise CorpusError(
-            f"{file.name} is damaged.", why=one_line(str(cause), SHOWN), cure="Fetch or write it again, or leave it out with `exclude`."
-        ) from cause
+    except (GlossatorError, MemoryError):
+        raise
     except OSError as cause:
-        raise unreadable(file.name, cause) from cause
+        if not isinstance(cause, gzip.BadGzipFile):
+            raise unreadable(file.name, cause) from cause
+        raise _damaged(file, cause) from cause
+    except Exception as cause:  # readers of foreign files raise whatever their arithmetic raises
+        raise _damaged(file, cause) from cause
+
+
+def _damaged(file: CorpusFile, cause: Exception) -> CorpusError:
+    shown = one_line(str(cause), SHOWN) or type(cause).__name__
+    return CorpusError(f"{file.name} is damaged.", why=shown, cure="Fetch or write it again, or leave it out with `exclude`.")
 
 
 def _lines_of(copy: CorpusFile) -> int:

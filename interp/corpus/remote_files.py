@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from interp.corpus.corpus_files import CorpusFile, CorpusListing
 from interp.domain.cleaning import one_line
-from interp.domain.errors import CorpusError, FileMissingError
+from interp.domain.errors import CorpusError
 from interp.domain.spec import CorpusSpec
 from interp.security import allowed_files
 from interp.security.globs import Globs
@@ -25,25 +26,40 @@ def list_remote(spec: CorpusSpec, most: int | None = None) -> CorpusListing:
 
     Raises PathRefusedError, FileMissingError and CorpusError.
     """
-    scheme = spec.path.partition("://")[0].lower()
-    if scheme not in SCHEMES:
-        raise CorpusError(f"{scheme}:// is no place of a corpus.", cure=f"Known: {', '.join(f'{known}://' for known in SCHEMES)}, or a local path.")
-    files = SCHEMES[scheme](spec)
+    files = SCHEMES[check_place(spec.path)](spec)
     return CorpusListing(tuple(islice(files, most)), {}, complete=most is None or len(files) <= most)
+
+
+def check_place(path: str) -> str:
+    """Return the scheme of a corpus elsewhere; nothing is asked. Raises PathRefusedError and CorpusError."""
+    scheme = path.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{one}://" for one in SCHEMES)
+        raise CorpusError(f"{one_line(scheme, SHOWN)}:// is no place of a corpus.", cure=f"Known: {known}, or a local path.")
+    if scheme == "hf":
+        _dataset_of(path)
+    elif not allowed_files.current().permit_url(path):
+        raise allowed_files.bucket_refused(path)
+    return scheme
+
+
+def _dataset_of(path: str) -> re.Match[str]:
+    match = HUB.fullmatch(path)
+    if match is None or {".", ".."} & set(match[1].split("/")):
+        raise CorpusError(f"{one_line(path, SHOWN)} names no dataset.", cure="Write hf://datasets/organisation/name, perhaps with @revision.")
+    return match
 
 
 def _hub_files(spec: CorpusSpec) -> list[CorpusFile]:
     """Return the files of a Hub dataset, at the commit that its revision is now."""
     from huggingface_hub import HfApi, HfFileSystem
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     from interp.subject import hub
+    from interp.subject.hub_errors import hub_errors
 
-    match = HUB.fullmatch(spec.path)
-    if match is None:
-        raise CorpusError(f"{one_line(spec.path, SHOWN)} names no dataset.", cure="Write hf://datasets/organisation/name, perhaps with @revision.")
+    match = _dataset_of(spec.path)
     hub.guard_hub()
-    try:
+    with hub_errors(spec.path, CorpusError):
         commit = HfApi().dataset_info(match[1], revision=match[2]).sha
         files = HfFileSystem(skip_instance_cache=True, block_size=BLOCK_BYTES)
         root = f"datasets/{match[1]}@{commit}"
@@ -52,14 +68,6 @@ def _hub_files(spec: CorpusSpec) -> list[CorpusFile]:
             found = {name: files.info(name) for name in names}
         else:
             found = _matching(files.find(root, detail=True), root, spec)
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as cause:
-        raise FileMissingError(
-            f"{one_line(spec.path, SHOWN)} is not on the Hub.",
-            why="There is no such dataset or revision, or it is private.",
-            cure="Check the name; for a private dataset set HF_TOKEN where the workers run.",
-        ) from cause
-    except (HfHubHTTPError, OSError) as cause:
-        raise CorpusError(f"The Hub does not give {one_line(spec.path, SHOWN)}.", why=one_line(str(cause), SHOWN), cure="Try again later.") from cause
     return [_file(files, path, root, info, str(info.get("blob_id") or commit)) for path, info in sorted(found.items())]
 
 
@@ -67,6 +75,7 @@ def _of_split(name: str, commit: str, spec: CorpusSpec) -> list[str]:
     """Return the paths of a split's files by the rules of the package `datasets`."""
     from datasets import load_dataset_builder
 
+    _guard_patterns()
     split = spec.split or "train"
     if os.path.lexists(name):
         raise allowed_files.refused(name)  # the package prefers a folder of the working directory to a name of the Hub
@@ -81,12 +90,34 @@ def _of_split(name: str, commit: str, spec: CorpusSpec) -> list[str]:
     return [str(path).removeprefix("hf://") for path in files[split]]
 
 
+@cache
+def _guard_patterns() -> None:
+    """Make the package `datasets` refuse patterns of a dataset's card that lead out of it.
+
+    It would look for them wherever they lead: on the server's network and disk, and in buckets with the operator's credentials.
+    """
+    from datasets import data_files
+
+    resolve = data_files.resolve_pattern
+
+    def within(pattern: str, base_path: str, *arguments: Any, **options: Any) -> list[str]:
+        inner = pattern.removeprefix(f"{base_path}/")
+        if not base_path.startswith("hf://datasets/") or "::" in inner or ":/" in inner or inner.startswith(("/", "~")) or ".." in inner.split("/"):
+            raise CorpusError(
+                f"{one_line(pattern, SHOWN)} leads out of the dataset whose card names it.",
+                why="Files of a dataset are read from its own repository alone.",
+                cure="Choose files of the repository with `include`.",
+            )
+        found: list[str] = resolve(pattern, base_path, *arguments, **options)
+        return found
+
+    data_files.resolve_pattern = within
+
+
 def _bucket_files(spec: CorpusSpec) -> list[CorpusFile]:
     """Return the files below a prefix of a bucket that the operator has named."""
     import fsspec
 
-    if not allowed_files.current().permit_url(spec.path):
-        raise allowed_files.bucket_refused(spec.path)
     try:
         files, root = fsspec.core.url_to_fs(spec.path, use_listings_cache=False, default_block_size=BLOCK_BYTES)
         found = _matching(files.find(root, detail=True), root, spec)

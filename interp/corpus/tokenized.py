@@ -148,6 +148,8 @@ def tokens_digest(found: CorpusIndex, subject: Subject, chat: ChatEncoder | None
     settings: dict[str, Any] = {"max_tokens": found.spec.max_tokens, "test_share": found.spec.test_share}
     if chat is not None:
         settings["chat"] = chat.template
+    if found.spec.shuffled:
+        settings["shuffled"] = True
     return digest_of({"format": FORMAT, "texts": found.digest, "subject": subject.digest, **settings})
 
 
@@ -168,6 +170,7 @@ def _encoded(found: CorpusIndex, subject: Subject, progress: Progress, chat: Cha
                     why="The tokenizer has tokens that the subject does not embed.",
                     cure="Put the tokenizer that the subject was trained with into its folder.",
                 )
-            yield document.id, row[:left]
+            # By the document alone, so that a corpus of more documents has the same order in each.
+            yield document.id, (np.random.default_rng(document.id).permutation(row) if found.spec.shuffled else row)[:left]
             left -= len(row[:left])
         progress(int(limit - left))

@@ -14,8 +14,9 @@ from typing import Any
 from interp.domain.cleaning import one_line
 from interp.domain.errors import DictionaryError, FileMissingError, GlossatorError
 from interp.domain.spec import DictionarySpec
-from interp.files.atomic import disk_full, new_folder, writing
+from interp.files.atomic import new_folder, writing
 from interp.security import allowed_files
+from interp.security.sandbox_server import WITHOUT_NETWORK
 
 Progress = Callable[[float], None]
 
@@ -63,20 +64,13 @@ def from_hub(spec: DictionarySpec, progress: Progress) -> Fetched:
     from huggingface_hub import HfApi, constants, hf_hub_download
 
     from interp.subject import hub
+    from interp.subject.hub_errors import hub_errors
 
-    match = HUB.fullmatch(spec.source)
-    if match is None or (match[2] and match[4]) or match[1].split("/")[0] in ("datasets", "spaces", "models"):
-        raise _no_place(spec, "hf://organisation/repository@revision/path")
+    match = hub_place(spec.source)
     repo, inner = match[1], match[3].strip("/")
     revision = match[2] or match[4]
-    if not reaches_hub():
-        raise FileMissingError(
-            f"{one_line(spec.source, SHOWN)} is not on this machine yet.",
-            why="This process does not ask the Hub.",
-            cure="Submit the job: a worker fetches the dictionary. Or give a local path; if HF_HUB_OFFLINE is set, unset it.",
-        )
     hub.guard_hub()
-    with _hub_errors(spec.source):
+    with hub_errors(spec.source, DictionaryError):
         api = HfApi()
         commit = revision if revision and COMMIT.fullmatch(revision) else str(api.model_info(repo, revision=revision).sha)
         if not COMMIT.fullmatch(commit):
@@ -97,11 +91,8 @@ def from_bucket(spec: DictionarySpec, progress: Progress) -> Fetched:
     """Copy from a bucket that the operator has named; raises PathRefusedError, FileMissingError and DictionaryError."""
     import fsspec
 
-    match = BUCKET.fullmatch(spec.source)
-    if match is None:
-        raise _no_place(spec, "s3://bucket/folder")
+    match = bucket_place(spec.source)
     url = match[1]
-    check_bucket(spec.source)
     with _errors(url, "pip install 'glossator[s3]'"):
         files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, default_block_size=BLOCK_BYTES)
         top = files.info(root)
@@ -126,9 +117,7 @@ def from_wandb(spec: DictionarySpec, progress: Progress) -> Fetched:
 
     Without a file's name it is the last `samples_N.pt` (e2e_sae), or the only file of weights.
     """
-    match = WANDB.fullmatch(spec.source)
-    if match is None:
-        raise _no_place(spec, "wandb://entity/project/run")
+    match = wandb_place(spec.source)
     run = match[1]
     with _errors(spec.source, "pip install 'glossator[wandb]'"):
         import wandb
@@ -144,6 +133,31 @@ def from_wandb(spec: DictionarySpec, progress: Progress) -> Fetched:
         return _copied(f"wandb://{run}/{name}", match[3], files, str(name), progress)
 
 
+def hub_place(source: str) -> re.Match[str]:
+    """Return the parts of a place on the Hub; raises DictionaryError."""
+    match = HUB.fullmatch(source)
+    if match is None or (match[2] and match[4]) or match[1].split("/")[0] in ("datasets", "spaces", "models"):
+        raise _no_place(source, "hf://organisation/repository@revision/path")
+    return match
+
+
+def bucket_place(source: str) -> re.Match[str]:
+    """Return the parts of a place in a bucket; raises DictionaryError and PathRefusedError."""
+    match = BUCKET.fullmatch(source)
+    if match is None:
+        raise _no_place(source, "s3://bucket/folder")
+    check_bucket(source)
+    return match
+
+
+def wandb_place(source: str) -> re.Match[str]:
+    """Return the parts of a run's place; raises DictionaryError."""
+    match = WANDB.fullmatch(source)
+    if match is None:
+        raise _no_place(source, "wandb://entity/project/run")
+    return match
+
+
 def check_bucket(source: str) -> None:
     """Raise PathRefusedError for a bucket that the operator has not named."""
     url = source.partition("#")[0]
@@ -151,11 +165,14 @@ def check_bucket(source: str) -> None:
         raise allowed_files.bucket_refused(url)
 
 
-def reaches_hub() -> bool:
-    """Return whether this process may ask the Hub; those that check files may not."""
+def may_ask(scheme: str) -> bool:
+    """Return whether this process may ask the hosts of a scheme.
+
+    Processes that check files ask none.
+    """
     from huggingface_hub import constants
 
-    return not constants.HF_HUB_OFFLINE
+    return WITHOUT_NETWORK not in os.environ and not (scheme == "hf" and constants.HF_HUB_OFFLINE)
 
 
 def copies() -> Path:
@@ -294,33 +311,8 @@ def _nothing(source: str, names: Sequence[str]) -> FileMissingError:
     )
 
 
-def _no_place(spec: DictionarySpec, form: str) -> DictionaryError:
-    return DictionaryError(f"{one_line(spec.source, SHOWN)} names no dictionary.", cure=f"Write {form}")
-
-
-@contextmanager
-def _hub_errors(source: str) -> Iterator[None]:
-    """Turn errors of huggingface_hub into errors with a cure."""
-    import httpx2
-    from huggingface_hub import constants
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-    shown = one_line(source, SHOWN)
-    try:
-        with disk_full(Path(constants.HF_HUB_CACHE)):
-            yield
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as cause:
-        raise FileMissingError(
-            f"{shown} is not on the Hub.",
-            why="There is no such repository or revision, or it is private.",
-            cure="Check the name; for a private or gated repository set HF_TOKEN where the workers run.",
-        ) from cause
-    except EntryNotFoundError as cause:
-        raise FileMissingError(f"{shown} is not on the Hub.", why="The repository has no such file.", cure="Check the path.") from cause
-    except (HfHubHTTPError, httpx2.HTTPError, OSError) as cause:
-        raise DictionaryError(
-            f"The Hub does not give {shown}.", why=one_line(str(cause), SHOWN), cure="Try again when it answers; HF_ENDPOINT names a mirror."
-        ) from cause
+def _no_place(source: str, form: str) -> DictionaryError:
+    return DictionaryError(f"{one_line(source, SHOWN)} names no dictionary.", cure=f"Write {form}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.dictionary import formats
 from interp.dictionary.canonical import ARRAYS, EVERYWHERE, Activation, Canonical, InputNorm, Positions
 from interp.dictionary.formats import dictionary_digest, dictionary_name
-from interp.dictionary.weights import check_finite
+from interp.dictionary.weights import Floats, check_finite
 from interp.domain.polarity import Polarity
 from interp.domain.spec import DictionarySpec
 from interp.subject import hooks
@@ -114,6 +114,10 @@ class Dictionary:
         """Return a BatchTopK dictionary as JumpReLU, with one threshold for all features."""
         return replace(self, activation="jumprelu", threshold=torch.full_like(self.b_enc, threshold), batch_k=None)
 
+    def with_biases(self, biases: Floats) -> "Dictionary":
+        """Return a random dictionary with the encoder's biases `[F]`, found on the corpus."""
+        return replace(self, b_enc=torch.tensor(biases).to(self.b_enc))
+
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Dictionary":
         """Return the same dictionary on another device."""
         moved: dict[str, Any] = {name: tensor.to(device, dtype) for name, tensor in self._tensors().items()}
@@ -170,4 +174,11 @@ DENORMS: dict[InputNorm, Callable[[Tensor, Tensor], Tensor]] = {
     "centre": lambda out, _: out,
     "layer_norm": lambda out, x: out * x.std(dim=1, keepdim=True) + x.mean(dim=1, keepdim=True),
     "unit_scale": lambda out, x: out / _scale(x),
+}
+# What a direction of the decoder is multiplied with at inputs `[N, D]`, `[N, 1]`: None for 1. A layer norm's mean is no part of a direction.
+NORM_SCALES: dict[InputNorm, Callable[[Tensor], Tensor] | None] = {
+    "none": None,
+    "centre": None,
+    "layer_norm": lambda x: x.std(dim=1, keepdim=True),
+    "unit_scale": lambda x: 1 / _scale(x),
 }

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from interp.dictionary import downloads, registry
 from interp.dictionary.downloads import Fetched, Progress
 from interp.domain.cleaning import one_line
-from interp.domain.errors import DictionaryError
+from interp.domain.errors import DictionaryError, FileMissingError
 from interp.domain.spec import DictionarySpec
 from interp.files.atomic import writing
-from interp.security import allowed_files
+from interp.security import allowed_files, uploads
 from interp.security.allowed_files import Roots
 
 LOCAL = "file://"
@@ -24,13 +24,19 @@ FETCH: dict[str, Callable[[DictionarySpec, Progress], Fetched]] = {
     "s3": downloads.from_bucket,
     "wandb": downloads.from_wandb,
 }
+PLACES = {"hf": downloads.hub_place, "s3": downloads.bucket_place, "wandb": downloads.wandb_place}
 RECORD = TypeAdapter(Fetched)
 LARGEST_RECORD = 1 << 20
 SHOWN = 200
 
 
 def is_elsewhere(source: str) -> bool:
-    """Return whether the text is no local path; a file goes before a Neuronpedia id."""
+    """Return whether the text is no local path or upload.
+
+    A file goes before a Neuronpedia id.
+    """
+    if uploads.is_upload(source):
+        return False
     if registry.NEURONPEDIA_ID.fullmatch(source):
         return not os.path.lexists(source)
     return registry.is_name(source) or ("://" in source and not source.startswith(LOCAL))
@@ -45,6 +51,11 @@ def resolve(spec: DictionarySpec) -> DictionarySpec:
     return found
 
 
+def check_place(source: str) -> None:
+    """Raise DictionaryError or PathRefusedError for a text that no fetch would take; nothing is asked."""
+    PLACES[_scheme(source)](source)
+
+
 def fetch(spec: DictionarySpec, progress: Progress = lambda _share: None) -> DictionarySpec:
     """Fetch what the source names, and return the spec with the version that came.
 
@@ -55,7 +66,15 @@ def fetch(spec: DictionarySpec, progress: Progress = lambda _share: None) -> Dic
         return spec
     if (known := _recorded(spec)) and known.source == spec.source:
         return spec  # this version is here
-    fetched = FETCH[_scheme(spec.source)](spec, progress)
+    scheme = _scheme(spec.source)
+    if not downloads.may_ask(scheme):
+        check_place(spec.source)
+        raise FileMissingError(
+            f"{one_line(spec.source, SHOWN)} is not on this machine yet.",
+            why="This process asks no other host.",
+            cure="Submit the job: a worker fetches the dictionary. Or give a local path; if HF_HUB_OFFLINE is set, unset it.",
+        )
+    fetched = FETCH[scheme](spec, progress)
     for source in {spec.source, fetched.source}:
         with writing(_record_of(source, spec)) as file:
             file.write(RECORD.dump_json(fetched))
@@ -68,14 +87,20 @@ def reading(spec: DictionarySpec) -> Iterator[tuple[Path, Roots | None]]:
 
     Beside it come the roots of the block, None for local sources. Raises the errors of `fetch`.
     """
+    if uploads.is_upload(spec.source):
+        uploaded = uploads.roots_of(spec.source)
+        with allowed_files.within(uploaded):
+            yield uploads.local(spec.source), uploaded
+        return
     spec = resolve(spec)
     if not is_elsewhere(spec.source):
         yield Path(allowed_files.expand(spec.source.removeprefix(LOCAL))), None
         return
-    if _scheme(spec.source) == "s3":
+    scheme = _scheme(spec.source)
+    if scheme == "s3":
         downloads.check_bucket(spec.source)
     known = _recorded(spec)
-    is_usable = known is not None and (known.source == spec.source or not downloads.reaches_hub())
+    is_usable = known is not None and (known.source == spec.source or not downloads.may_ask(scheme))
     fetched = known if is_usable else _recorded(fetch(spec))
     if fetched is None:
         raise DictionaryError(f"{one_line(spec.source, SHOWN)} was fetched and is gone.", cure="Keep HF_HOME while jobs run.")

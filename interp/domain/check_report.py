@@ -9,7 +9,7 @@ Severity = Literal["fault", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its standard error by rows; None with a reason where undefined."""
+    """A figure with its standard error by documents; where either is None, `why` says why."""
 
     value: float | None
     standard_error: float | None = None

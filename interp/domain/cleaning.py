@@ -1,11 +1,15 @@
 """Cleaning of untrusted text, so that no control character takes effect when it is shown."""
 
 import re
+from typing import Any
 
 LONGEST_LINE = 1000
 # ECMA-48: control sequences, strings (titles, links) and escapes of two characters.
 ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?")
 READ = 4  # times the limit: characters read for a line with many escapes and blanks
+# What Excel, LibreOffice and Google Sheets read as a formula, also after blanks.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+GUARD = "'"
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
@@ -35,6 +39,9 @@ def lines(text: str) -> str:
 
 def escaped(json_text: str) -> str:
     """Return an equal JSON document with the control characters of its texts as escapes."""
+    # No control character is printable, and most texts have none.
+    if json_text.isprintable():
+        return json_text
     return CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else f"\\u{ord(found[0]):04x}", json_text)
 
 
@@ -43,3 +50,16 @@ def _sign(found: re.Match[str]) -> str:
     if character in SIGNS:
         return SIGNS[character]
     return chr(0x2400 + ord(character)) if character < " " else UNKNOWN
+
+
+def guarded(value: Any) -> Any:
+    """Return a text as no formula and without controls; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    clean = lines(value)
+    return GUARD + clean if clean.lstrip(" ").startswith((*FORMULA, GUARD)) or clean.startswith(("\t", "\n")) else clean
+
+
+def unguarded(text: str) -> str:
+    """Return the text that `guarded` was given."""
+    return text[1:] if text.startswith(GUARD) and guarded(text[1:]) == text else text

@@ -120,6 +120,14 @@ class FilesTakeTooMuchError(InputError, code="files-take-too-much", title="The f
     """Files whose check exceeds the memory or the time of the settings."""
 
 
+class UploadInvalidError(InputError, code="upload-invalid", title="The upload cannot be used"):
+    """An archive that is damaged, or holds links, devices, bad names or too many files."""
+
+
+class UploadTooLargeError(InputError, code="upload-too-large", status=413, title="The upload is too large"):
+    """A file or archive beyond GLOSSATOR_UPLOAD_MAX_BYTES, packed or unpacked."""
+
+
 class WebhookRefusedError(InputError, code="webhook-refused", title="The webhook's receiver cannot be used"):
     """A receiver at an address that is not public and not allowed by the settings."""
 
@@ -129,6 +137,28 @@ class SettingsInvalidError(InputError, code="settings-invalid", title="The setti
 
 
 class NotFoundError(GlossatorError, code="not-found", status=404, title="Not found"): ...
+
+
+class UploadQuotaError(GlossatorError, code="upload-quota", status=429, title="The quota of uploads is used up"):
+    """The owner's uploads have as many bytes as GLOSSATOR_UPLOADS_OWNER_MAX_BYTES allows."""
+
+
+class UploadsFullError(GlossatorError, code="uploads-full", status=507, title="No room for uploads"):
+    """All uploads together have as many bytes as GLOSSATOR_UPLOADS_TOTAL_MAX_BYTES allows."""
+
+
+class UploadsBusyError(GlossatorError, code="uploads-busy", status=503, title="Too many uploads at once"): ...
+
+
+class ExportsBusyError(GlossatorError, code="exports-busy", status=429, title="Too many exports are waiting"):
+    """The owner has as many exports that are not finished as one may have."""
+
+
+class ExportGoneError(GlossatorError, code="export-gone", status=410, title="The export is gone"):
+    """Its file was deleted after its time, or is not in this server's artifact store."""
+
+
+class RangeInvalidError(GlossatorError, code="range-invalid", status=416, title="The range lies outside the file"): ...
 
 
 class ConflictError(GlossatorError, code="conflict", status=409, title="Conflict with the present state"): ...

@@ -46,8 +46,14 @@ class Stage(StrEnum):
     COLLECT = "collect"
     COMBINE = "combine"
     MERGE = "merge"
+    PROPOSE = "propose"
+    TRY = "try"
     EXPLAIN = "explain"
+    WRITE = "write"
+    PROBE = "probe"
     SCORE = "score"
+    MAP = "map"
+    HEALTH = "health"
     SUMMARISE = "summarise"
 
 
@@ -57,9 +63,11 @@ class Queue(StrEnum):
     UPKEEP = "upkeep"
 
 
-LLM_STAGES = frozenset({Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE})
+LLM_STAGES = frozenset({Stage.PROPOSE, Stage.EXPLAIN, Stage.WRITE, Stage.SCORE, Stage.SUMMARISE})
 # The stages whose one chunk completes the job, with its result as summary.
 LAST_STAGES = frozenset({Stage.SUMMARISE, Stage.MEASURE})
+# Stages whose chunks wait for all stages before them, whatever else they wait for: a retry may open any of those again.
+BARRIERS = (Stage.HEALTH, Stage.SUMMARISE)
 QUEUE_OF = {stage: Queue.LLM if stage in LLM_STAGES else Queue.GPU for stage in Stage}
 
 JOB_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
@@ -89,6 +97,12 @@ WORKABLE = (JobStatus.CHECKING, JobStatus.QUEUED, JobStatus.RUNNING)
 JOB_ENDS = frozenset({JobStatus.CANCELLED, JobStatus.COMPLETED, JobStatus.FAILED})
 CHUNK_ENDS = frozenset({ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.CANCELLED})
 CHUNK_OPEN = tuple(status for status in ChunkStatus if status not in CHUNK_ENDS)
+
+
+def stages_before(stage: Stage) -> tuple[Stage, ...]:
+    """Return the stages that come before one, in order."""
+    every = tuple(Stage)
+    return every[: every.index(stage)]
 
 
 def sources_of(target: JobStatus) -> frozenset[JobStatus]:

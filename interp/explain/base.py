@@ -8,18 +8,38 @@ from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.explain.proposal import TriedRound
 from interp.llm.base import Model
 
 
 @dataclass(frozen=True, slots=True)
+class TokenChanges:
+    """Tokens that become likelier, and less likely, where a feature's direction is added.
+
+    The strongest change first. `why` says why there are none.
+    """
+
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainerInput:
-    """All data of one feature that an explainer may read, without test contexts."""
+    """All data of one feature that an explainer may read, without test contexts.
+
+    `window_density` is the share of the explain split's windows in which it fires; None where that is not known. `rounds` are the texts that the
+    explainer itself had tried on the subject, if it does; `changes` were measured on explain documents, where an explainer needs them.
+    """
 
     feature: int
     contexts: Contexts
     promoted: tuple[str, ...]
     suppressed: tuple[str, ...]
     is_dead: bool
+    window_density: float | None = None
+    rounds: tuple[TriedRound, ...] = ()
+    changes: TokenChanges | None = None
 
     @classmethod
     def of(cls, evidence: FeatureEvidence, vocabulary: Vocabulary) -> "ExplainerInput":
@@ -29,6 +49,7 @@ class ExplainerInput:
             promoted=tuple(vocabulary.text(effect.token) for effect in evidence.promoted),
             suppressed=tuple(vocabulary.text(effect.token) for effect in evidence.suppressed),
             is_dead=evidence.statistics.is_dead,
+            window_density=evidence.statistics.window_density(Split.EXPLAIN) if evidence.statistics.windows_seen[Split.EXPLAIN] else None,
         )
 
     def obstacle(self) -> str | None:

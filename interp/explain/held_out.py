@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
+from interp.domain.spec import PromptOrder
 from interp.explain.base import ExplainContext, ExplainerInput
 from interp.explain.context_selection import Rows, firing, generator, silent, spread
 from interp.explain.label_call import LabelResult
@@ -23,6 +24,8 @@ from interp.stats.agreement import yes_no_figures
 
 MOST = 20  # windows of either kind, at most
 PER_PROMPT = 10
+# As these explainers' labels were chosen before there was another order: they keep their version.
+ORDER: PromptOrder = "label_first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ async def try_label(judge: Model, label: str, windows: HeldOut, context: Explain
         Window(plain_after_left(windows.contexts, row, context.vocabulary), int(fires))
         for row, fires in zip(windows.rows.tolist(), windows.fires.tolist(), strict=True)
     ]
-    verdicts = await ask_windows(judge, "detect", label, asked, context.seed, PER_PROMPT)
+    verdicts = await ask_windows(judge, "detect", label, asked, context.seed, PER_PROMPT, ORDER)
     answered = np.array([verdict.status == AnswerStatus.ANSWERED for verdict in verdicts], dtype=np.bool_)
     says = np.array([bool(verdict.value) for verdict in verdicts], dtype=np.bool_)
     figure = yes_no_figures(windows.fires[answered], says[answered])["balanced_accuracy"]

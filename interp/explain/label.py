@@ -60,7 +60,7 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
     """Return a reply's answer. Raises ValueError(why) for a refusal, echo or copied answer."""
     words = _clean(_answer(text))
     bare = _bare(words)
-    if bare in NO_ANSWERS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words):
+    if says_nothing(words):
         return LabelAnswer(None, words)
     if bare in _PLACEHOLDERS or _is_echo(bare, messages):
         raise ValueError("its explanation repeats the prompt")
@@ -71,6 +71,12 @@ def read_label(text: str, messages: Sequence[Message], longest: int = LONGEST) -
     if any(planted.startswith(bare) for planted in _planted_in(messages)):
         raise ValueError("its explanation is copied from an answer that stands in the quoted data")
     return LabelAnswer(words, words)
+
+
+def says_nothing(words: str) -> bool:
+    """Return whether a label says that there is no explanation (`unclear`)."""
+    bare = _bare(words)
+    return bool(bare in NO_ANSWERS or _NO_PATTERN.fullmatch(bare) or _BLANK.fullmatch(words))
 
 
 def _answer(text: str) -> str:

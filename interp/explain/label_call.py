@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from interp.domain.errors import CallFailedError
 from interp.domain.explanation import Explanation
@@ -10,9 +10,10 @@ from interp.domain.spec import ExplainerSpec
 from interp.explain.base import ExplainContext, ExplainerInput, LlmExplainer
 from interp.explain.label import LONGEST, read_label, schema, typical
 from interp.llm.base import Model, Prompt, Reply
+from interp.llm.own_templates import own_template
 from interp.llm.prompt_text import FENCE_RULE
 from interp.llm.replies.structured import ask_for
-from interp.llm.templates import filled, template
+from interp.llm.templates import Template, filled, template
 
 PACKAGE = "interp.explain"
 
@@ -41,9 +42,15 @@ class LabelResult:
 
 def prompt_of(name: str, spec: ExplainerSpec, **values: str) -> Prompt:
     """Return a label prompt from a template and `values`, whose texts must be fenced."""
-    chosen = template(PACKAGE, name)
+    chosen = template_of(name, spec)
     messages = chosen.messages(fence_rule=FENCE_RULE, answer=answer_rule(spec), **values)
     return Prompt(messages, chosen.title, typical(spec.reasoning), MAX_TOKENS_REASONING if spec.reasoning else MAX_TOKENS, schema(spec.reasoning))
+
+
+def template_of(name: str, spec: ExplainerSpec) -> Template:
+    """Return an explainer's template, or the job's in its place; raises InputError."""
+    builtin = template(PACKAGE, name)
+    return builtin if spec.prompt is None else own_template(spec.prompt, builtin, f"The prompt of the explainer {spec.name!r}")
 
 
 def answer_rule(spec: ExplainerSpec) -> str:
@@ -62,8 +69,18 @@ async def ask(model: Model, question: LabelPrompt, longest: int = LONGEST) -> La
     return LabelResult(question, answer.label, failure, tuple(read.calls), read.replies)
 
 
+class Asked(Protocol):
+    """A question that was asked, with its calls' keys and the replies read."""
+
+    @property
+    def calls(self) -> tuple[str, ...]: ...
+
+    @property
+    def replies(self) -> tuple[Reply, ...]: ...
+
+
 def explained(
-    explainer: LlmExplainer, item: ExplainerInput, context: ExplainContext, winner: LabelResult, results: Sequence[LabelResult], **more: Any
+    explainer: LlmExplainer, item: ExplainerInput, context: ExplainContext, winner: LabelResult, results: Sequence[Asked], **more: Any
 ) -> Explanation:
     """Return the winning answer as an explanation, with the provenance of all results."""
     prompt = winner.question.prompt
@@ -72,13 +89,13 @@ def explained(
 
 
 def failed(
-    explainer: LlmExplainer, item: ExplainerInput, context: ExplainContext, why: str, results: Sequence[LabelResult] = (), **more: Any
+    explainer: LlmExplainer, item: ExplainerInput, context: ExplainContext, why: str, results: Sequence[Asked] = (), **more: Any
 ) -> Explanation:
     """Return an explanation without text, with the reason and the results so far."""
     return Explanation(item.feature, explainer.name, text=None, failure=why, provenance=_provenance(explainer, context, results) | more)
 
 
-def _provenance(explainer: LlmExplainer, context: ExplainContext, results: Sequence[LabelResult]) -> dict[str, Any]:
+def _provenance(explainer: LlmExplainer, context: ExplainContext, results: Sequence[Asked]) -> dict[str, Any]:
     """Return model, settings and cost; `cost_usd` is None where a price is unknown.
 
     Usage and cost count the replies that were read. Those of a failed prompt are stored with its calls.

@@ -16,6 +16,7 @@ from interp.explain.label_call import LabelPrompt, ask, explained, failed, promp
 from interp.llm.prompt_text import CLOSE, OPEN, escaped, left_text, pieces, plain_after_left, shown
 
 NONE_KNOWN = "(none is known)"
+NOT_MEASURED = "What the feature does to predictions was not measured: the chunk that does so failed."
 
 
 class OneCall(LlmExplainer):
@@ -170,16 +171,24 @@ def _frequencies(tokens: Iterable[str]) -> str:
 
 
 class OutputTokens(OneCall):
-    """`output_tokens`: the 20 most promoted and suppressed tokens (Gur-Arieh et al., arXiv 2501.08319)."""
+    """`output_tokens`: the 20 most promoted and suppressed tokens (Gur-Arieh et al., arXiv 2501.08319).
+
+    They are those of the decoder direction through the unembedding (VocabProj), or of the mean change of predictions where the direction is added
+    (TokenChange).
+    """
 
     name = "output_tokens"
     default_count = 20
 
     def obstacle(self, item: ExplainerInput) -> str | None:
         why = super().obstacle(item)
+        if why is None and self.spec.output == "token_change":
+            return NOT_MEASURED if item.changes is None else item.changes.why
         return why or (None if item.promoted else "It is not known which output tokens the feature promotes: the dictionary writes nothing there.")
 
     def question(self, item: ExplainerInput, vocabulary: Vocabulary, seed: int) -> LabelPrompt:  # noqa: ARG002
-        lists = [token_list(item.promoted[: self.count]), token_list(item.suppressed[: self.count]) or NONE_KNOWN]
+        changes = item.changes if self.spec.output == "token_change" else None
+        up, down = (item.promoted, item.suppressed) if changes is None else (changes.up, changes.down)
+        lists = [token_list(up[: self.count]) or NONE_KNOWN, token_list(down[: self.count]) or NONE_KNOWN]
         promoted, suppressed = fence_all([("promoted", counted(lists[:1])), ("suppressed", counted(lists[1:]))])
         return LabelPrompt(prompt_of(self.name, self.spec, promoted=promoted, suppressed=suppressed), ())

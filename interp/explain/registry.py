@@ -4,14 +4,19 @@ from collections.abc import Callable
 
 from interp.domain.errors import InputError
 from interp.domain.spec import ExplainerSpec
+from interp.explain.agent import Agent
 from interp.explain.base import Explainer, LlmExplainer
-from interp.explain.best_of import BestOf, Refine
+from interp.explain.best_of import BestOf, Choosing, Refine
 from interp.explain.clusters import Clusters
+from interp.explain.endpoint import EndpointExplainer
+from interp.explain.human import Human
+from interp.explain.imported import Imported
+from interp.explain.label_call import template_of
 from interp.explain.one_call import Contrastive, FromContexts, MaxActLogits, OneCall, OutputTokens, TokenActivations, TopContexts
 from interp.explain.pattern.fit import Pattern
 
 # Explainers without a language model.
-FREE: dict[str, Callable[[], Explainer]] = {Pattern.name: Pattern}
+FREE: dict[str, Callable[[], Explainer]] = {Pattern.name: Pattern, Human.name: Human, Imported.name: lambda: Imported({})}
 
 # Explainers with one call; `best_of` and `refine` build on any of them.
 ONE_CALL: dict[str, type[OneCall]] = {
@@ -25,25 +30,57 @@ MANY_CALLS: dict[str, Callable[[ExplainerSpec], LlmExplainer]] = {
     Refine.name: lambda spec: Refine(spec, _base(spec)),
 }
 
+# Explainers whose texts the subject reads before they are asked for a label.
+TRYING: dict[str, type[Agent]] = {Agent.name: Agent}
 
-def get(spec: ExplainerSpec) -> Explainer | LlmExplainer:
-    """Return an explainer. Raises InputError on an unknown name or base."""
-    if is_free(spec.name):
-        return FREE[spec.name]()
-    return ONE_CALL[spec.name](spec) if spec.name in ONE_CALL else MANY_CALLS[spec.name](spec)
+# Explainers that ask no language model of the job's, but an endpoint that gives labels.
+ENDPOINTS: dict[str, type[EndpointExplainer]] = {EndpointExplainer.name: EndpointExplainer}
 
 
-def is_free(name: str) -> bool:
-    """Return whether the explainer makes no call. Raises InputError on an unknown one."""
-    known = (*FREE, *ONE_CALL, *MANY_CALLS)
-    if name not in known:
-        raise InputError(f"There is no explainer {name!r}.", cure=f"Known are: {', '.join(sorted(known))}.", name=name)
-    return name in FREE
+def get(spec: ExplainerSpec) -> Explainer | LlmExplainer | EndpointExplainer:
+    """Return an explainer. Raises InputError on an unknown name or base, or an unfit prompt."""
+    if not needs_model(spec.name):
+        if spec.prompt is not None:
+            raise InputError(f"The explainer {spec.name!r} takes no prompt.", why="It sends none.", cure="Leave `prompt` out.", name=spec.name)
+        return FREE[spec.name]() if spec.name in FREE else ENDPOINTS[spec.name](spec)
+    found = _asking_models(spec)
+    template_of(spec.base if isinstance(found, Choosing) else spec.name, spec)  # refuses a job's template before any feature
+    return found
+
+
+def needs_model(name: str) -> bool:
+    """Return whether the explainer asks a language model of the job's; raises InputError if unknown."""
+    _check_known(name)
+    return name in ONE_CALL or name in MANY_CALLS or name in TRYING
+
+
+def tries_texts(name: str) -> bool:
+    """Return whether the subject reads the explainer's texts, in rounds."""
+    return name in TRYING
+
+
+def needs_changes(spec: ExplainerSpec) -> bool:
+    """Return whether the explainer reads what adding a feature does to predictions."""
+    return spec.output == "token_change"
 
 
 def version_of(name: str) -> int:
     """Return the version of an explainer's code and templates. Raises InputError if unknown."""
-    return get(ExplainerSpec(name=name)).version
+    _check_known(name)
+    if name in FREE:
+        return FREE[name]().version
+    return ENDPOINTS[name].version if name in ENDPOINTS else _asking_models(ExplainerSpec(name=name)).version
+
+
+def _asking_models(spec: ExplainerSpec) -> LlmExplainer:
+    kinds: dict[str, Callable[[ExplainerSpec], LlmExplainer]] = {**ONE_CALL, **MANY_CALLS, **TRYING}
+    return kinds[spec.name](spec)
+
+
+def _check_known(name: str) -> None:
+    known = (*FREE, *ENDPOINTS, *ONE_CALL, *MANY_CALLS, *TRYING)
+    if name not in known:
+        raise InputError(f"There is no explainer {name!r}.", cure=f"Known are: {', '.join(sorted(known))}.", name=name)
 
 
 def _base(spec: ExplainerSpec) -> OneCall:

@@ -1,25 +1,28 @@
 """Store of files that stages of a job exchange, in a folder or a bucket."""
 
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
 from interp.domain.errors import ArtifactMissingError, ArtifactsUnreachableError, DiskFullError
-from interp.files.atomic import clear_drafts, new_file, new_folder, sync
+from interp.files.atomic import clear_drafts, disk_full, new_file, new_folder, sync, writing
 
-CORPORA, PARTIALS = "corpora", "partials"
+CORPORA, PARTIALS, UPLOADS, EXPORTS, BATCHES = "corpora", "partials", "uploads", "exports", "batches"
 LOCAL = "file://"
 FOLDERS_CACHED = 4
 # Marker of a complete folder in a bucket, written last, since a bucket has no rename.
 WHOLE = ".whole"
+# Sent to a bucket at once, of a file whose size is not known; a bucket takes ten thousand parts.
+PART_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,75 @@ class Store:
     def put(self, name: str, write: Callable[[Path], None]) -> None:
         """Store atomically, under `name`, the file that `write` makes; raises DiskFullError."""
         self._tidy_cache()
-        with new_file(Path(self._path(name)) if self.is_local else self._drafts / Path(name).name) as draft:
+        with new_file(Path(self._path(name)) if self.is_local else self.drafts / Path(name).name) as draft:
             write(draft)
             if self.is_local:
                 sync(draft)
                 draft.replace(self._path(name))
             else:
                 self.files.put_file(str(draft), self._path(name))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Yield a file to write, stored under `name` at the end of the block.
+
+        After an error nothing is stored. Raises DiskFullError and ArtifactsUnreachableError.
+        """
+        if self.is_local:
+            with new_file(Path(self._path(name))) as draft:
+                with writing(draft) as file:
+                    yield file
+                sync(draft)
+                draft.replace(self._path(name))
+            return
+        with self._reaching():
+            remote = self.files.open(self._path(name), "wb", block_size=PART_BYTES)
+        write = remote.write
+
+        def reaching_write(block: bytes) -> int:
+            with self._reaching():
+                written: int = write(block)
+                return written
+
+        remote.write = reaching_write
+        try:
+            yield remote
+        except BaseException:
+            # What was sent is given up; closing the file would store it.
+            with suppress(Exception):
+                remote.discard()
+            remote.closed = True
+            raise
+        try:
+            with self._reaching():
+                remote.close()
+        finally:
+            remote.closed = True
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn a remote store's errors into ArtifactsUnreachableError."""
+        try:
+            yield
+        except Exception as cause:  # each driver has its own errors, and all mean the same here
+            raise self._unreachable(cause) from cause
+
+    def copy_to(self, name: str, target: Path) -> None:
+        """Copy or link a file to a local path; raises ArtifactMissingError and DiskFullError."""
+        try:
+            if not self.is_local:
+                with disk_full(target):
+                    self.files.get_file(self._path(name), str(target))
+                return
+            try:
+                os.link(self._path(name), target)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    raise
+                with disk_full(target):
+                    shutil.copyfile(self._path(name), target)
+        except FileNotFoundError as cause:
+            raise _missing(name) from cause
 
     def put_folder(self, name: str, make: Callable[[Path], None]) -> Path:
         """Store the folder that `make` fills, and return its local path; raises DiskFullError.
@@ -111,11 +176,7 @@ class Store:
             parts = iter(self.files.cat_ranges([path] * len(wanted), starts, stops, on_error="raise"))
             return [bytes(next(parts)) if start < stop else b"" for start, stop in spans]
         except FileNotFoundError as cause:
-            raise ArtifactMissingError(
-                f"{name} is not in the artifact store.",
-                why="It was cleared away, or this worker's GLOSSATOR_ARTIFACTS_URL is not that of the worker that wrote it.",
-                cure="Give all workers the same artifact store, and submit the job again: what has evidence is not collected again.",
-            ) from cause
+            raise _missing(name) from cause
 
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names of files and folders directly under a prefix."""
@@ -129,6 +190,13 @@ class Store:
         """Delete a file, or all files under a prefix, if any."""
         with suppress(FileNotFoundError):
             self.files.rm(self._path(name), recursive=True)
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file; None where there is none."""
+        try:
+            return int(self.files.size(self._path(name)))
+        except FileNotFoundError:
+            return None
 
     def touch(self, name: str) -> None:
         """Set the time of a file, for `touched`."""
@@ -154,11 +222,14 @@ class Store:
         except DiskFullError:
             raise
         except Exception as cause:  # each driver has its own errors, and all mean the same here
-            raise ArtifactsUnreachableError(
-                f"The artifact store {self.root} cannot be written to.",
-                why=f"{type(cause).__name__}: {cause}",
-                cure="Check GLOSSATOR_ARTIFACTS_URL and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
-            ) from cause
+            raise self._unreachable(cause) from cause
+
+    def _unreachable(self, cause: Exception) -> ArtifactsUnreachableError:
+        return ArtifactsUnreachableError(
+            f"The artifact store {self.root} cannot be written to.",
+            why=f"{type(cause).__name__}: {cause}",
+            cure="Check GLOSSATOR_ARTIFACTS_URL and GLOSSATOR_ARTIFACT_OPTIONS, the credentials in the environment, and the right to write.",
+        )
 
     def clear_drafts(self) -> int:
         """Delete the drafts of dead processes on local disks, and return their number.
@@ -166,15 +237,16 @@ class Store:
         With a bucket they are in the worker's cache, which it clears at each write.
         """
         root = Path(self.root)
-        own = [root, root / CORPORA, *(root / PARTIALS).glob("*")] if self.is_local else []
-        return sum(clear_drafts(folder) for folder in (*own, self._drafts, self.cache / CORPORA))
+        own = [root, root / CORPORA, root / UPLOADS, root / EXPORTS, root / BATCHES, *(root / PARTIALS).glob("*")] if self.is_local else []
+        return sum(clear_drafts(folder) for folder in (*own, self.drafts, self.cache / CORPORA, self.cache / UPLOADS))
 
     def _tidy_cache(self) -> None:
         if not self.is_local:
             self.clear_drafts()
 
     @property
-    def _drafts(self) -> Path:
+    def drafts(self) -> Path:
+        """Return the local folder of drafts."""
         return self.cache / "drafts"
 
     def _path(self, name: str) -> str:
@@ -183,6 +255,14 @@ class Store:
     def _place(self, name: str) -> Path:
         """Return the local path of a folder of the store."""
         return Path(self._path(name)) if self.is_local else self.cache / name
+
+
+def _missing(name: str) -> ArtifactMissingError:
+    return ArtifactMissingError(
+        f"{name} is not in the artifact store.",
+        why="It was cleared away, or this process's GLOSSATOR_ARTIFACTS_URL is not that of the one that wrote it.",
+        cure="Give the API and all workers the same artifact store, and submit the job again: what has evidence is not collected again.",
+    )
 
 
 def _keep_newest(folder: Path, count: int) -> None:

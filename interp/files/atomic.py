@@ -62,6 +62,20 @@ def new_file(target: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Make a temporary folder, deleted at the end; raises DiskFullError."""
+    parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft_of(parent / "scratch")
+    try:
+        with disk_full(parent):
+            draft.mkdir()
+            with _held(draft, os.O_RDONLY):
+                yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def clear_drafts(folder: Path) -> int:
     """Delete the abandoned (unlocked) drafts in a folder, and return their number."""
     abandoned = [path for path in folder.glob(".*") if DRAFT.fullmatch(path.name) and _is_abandoned(path)]

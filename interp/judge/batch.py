@@ -44,7 +44,7 @@ class BatchQuestion(Generic[Item, Parsed, Answer]):
             read = await ask_for(self.model, self.prompt_of(items), self._complete_once(items))
         except CallFailedError as error:
             return error
-        found = self._merged(read.replies, items)
+        found = self._merged(read.replies[:-1], items) | {**self.verdicts_of(read.value, read.reply)}
         missing = _missing(found, items) if len(items) > 1 else []
         alone = await gather_all(self.ask([items[number - 1]]) for number in missing)
         found |= {number: verdict for number, (verdict,) in zip(missing, alone, strict=True)}
@@ -111,12 +111,20 @@ def failed_verdict(error: CallFailedError) -> Verdict[Any]:
 
 
 async def ask_prompts(
-    ask: Callable[[Sequence[Item]], Coroutine[Any, Any, list[Answer]]], items: Sequence[Item], prompts: Sequence[Sequence[int]]
-) -> list[Answer]:
-    """Return an answer per item, in order, from `prompts` of item places."""
-    answers = await gather_all(ask([items[place] for place in prompt]) for prompt in prompts)
+    asks: Sequence[Callable[[Sequence[Item]], Coroutine[Any, Any, list[Answer]]]], items: Sequence[Item], prompts: Sequence[Sequence[int]]
+) -> list[list[Answer]]:
+    """Return the answers [E][N] of E questions about N items, in `prompts` of item places.
+
+    All questions about one prompt's items go out together, so that an engine's cache still holds what they begin with.
+    """
+    answers = await gather_all(ask([items[place] for place in prompt]) for prompt in prompts for ask in asks)
+    return [_in_order(prompts, answers[number :: len(asks)]) for number in range(len(asks))]
+
+
+def _in_order(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Answer]]) -> list[Answer]:
+    """Return the answers of `prompts`, each item's at its place."""
     found = {place: answer for prompt, part in zip(prompts, answers, strict=True) for place, answer in zip(prompt, part, strict=True)}
-    return [found[place] for place in range(len(items))]
+    return [found[place] for place in range(len(found))]
 
 
 def _missing(found: Mapping[int, object], items: Sequence[object]) -> list[int]:

@@ -4,21 +4,22 @@ import json
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 from interp.domain.errors import CallFailedError
+from interp.domain.spec import PromptOrder
 from interp.judge import prompts
-from interp.judge.batch import failed_verdict
+from interp.judge.batch import ask_prompts, failed_verdict
 from interp.judge.verdicts import Verdict
 from interp.llm.base import Ability, Model, Prompt, Schema, TokenChoice, token_starts
-from interp.llm.prompt_text import nonce_of
+from interp.llm.prompt_text import nonce_of, nonce_of_first
 from interp.llm.replies.structured import ask_for, json_object
 
-Kind = Literal["discriminate", "intrude"]
-KEYS = {"discriminate": "group", "intrude": "intruder"}
+Kind = Literal["discriminate", "intrude", "output"]
+KEYS = {"discriminate": "group", "intrude": "intruder", "output": "shift"}
 ALTERNATIVES = 10
 MAX_TOKENS = 48
 # A choice is the number at the beginning of a text. A reason may follow.
@@ -41,10 +42,32 @@ class ChoiceQuestion:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0) -> Verdict[int]:
-    """Return the model's choice, without an explanation where `label` is None. Raises JobPausedError."""
+async def choose(
+    asked: Sequence[tuple[Model, str | None]],
+    kind: Kind,
+    questions: Sequence[ChoiceQuestion],
+    order: PromptOrder,
+    sample: int = 0,
+    wording: str | None = None,
+) -> list[list[Verdict[int]]]:
+    """Return the choices [E][N] of E models, each with its label, in N questions.
+
+    Raises JobPausedError. A label of None asks without an explanation; `wording` is a template of the job's. All about one question go out together.
+    """
+
+    def ask_of(model: Model, label: str | None) -> Callable[[Sequence[ChoiceQuestion]], Coroutine[Any, Any, list[Verdict[int]]]]:
+        has_odds = Ability.LOGPROBS in model.abilities
+
+        async def ask(part: Sequence[ChoiceQuestion]) -> list[Verdict[int]]:
+            return [await _choose(model, kind, question, prompt_of(kind, label, question, order, sample, has_odds, wording)) for question in part]
+
+        return ask
+
+    return await ask_prompts([ask_of(model, label) for model, label in asked], questions, [[place] for place in range(len(questions))])
+
+
+async def _choose(model: Model, kind: Kind, question: ChoiceQuestion, prompt: Prompt) -> Verdict[int]:
     key, options = KEYS[kind], question.options
-    prompt = prompt_of(kind, label, question, sample, Ability.LOGPROBS in model.abilities)
     try:
         read = await ask_for(model, prompt, lambda text: choice_of(text, key, options))
     except CallFailedError as error:
@@ -52,11 +75,25 @@ async def choose(model: Model, kind: Kind, label: str | None, question: ChoiceQu
     return Verdict.answered(read.value, probability_of(read.reply.choices, key, question.answer, options), read.reply.key)
 
 
-def prompt_of(kind: Kind, label: str | None, question: ChoiceQuestion, sample: int = 0, with_odds: bool = False) -> Prompt:
+def prompt_of(
+    kind: Kind,
+    label: str | None,
+    question: ChoiceQuestion,
+    order: PromptOrder = "windows_first",
+    sample: int = 0,
+    with_odds: bool = False,
+    wording: str | None = None,
+) -> Prompt:
     """Return the prompt of a question; for an intruder without the explanation."""
-    nonce = nonce_of([text for _, text in question.texts] + [label or ""])
+    texts, own = [text for _, text in question.texts], order_of(kind, order)
+    nonce = nonce_of_first(texts, label or "") if own == "windows_first" else nonce_of([*texts, label or ""])
     typical, schema = json.dumps({KEYS[kind]: 1}), _schema(KEYS[kind], question.options)
-    return prompts.question(kind, label, question.texts, nonce, typical, MAX_TOKENS, schema, ALTERNATIVES if with_odds else 0, sample)
+    return prompts.question(kind, label, question.texts, nonce, typical, MAX_TOKENS, schema, ALTERNATIVES if with_odds else 0, sample, own, wording)
+
+
+def order_of(kind: Kind, order: PromptOrder) -> PromptOrder | None:
+    """Return the order of a question's prompt; None for an intruder's, which has no label."""
+    return None if kind == "intrude" else order
 
 
 def choice_of(text: str, key: str, options: int) -> int:

@@ -7,21 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.errors import CallFailedError
+from interp.domain.spec import PromptOrder
 from interp.judge.batch import failed_verdict
 from interp.judge.prompts import in_order, question
 from interp.judge.verdicts import Verdict
 from interp.llm.base import Model, Schema
-from interp.llm.prompt_text import nonce_of
+from interp.llm.prompt_text import nonce_of, nonce_of_first
 from interp.llm.replies.structured import ask_for, json_object
 
+SELECT = "select"
 MAX_TOKENS = 96
 SCHEMA = Schema.of("selection", {"fires": {"type": "array", "items": {"type": "integer"}}})
 
 
-async def select(model: Model, label: str | None, texts: Sequence[str], sample: int = 0) -> Verdict[NDArray[np.bool_]]:
+async def select(
+    model: Model, label: str | None, texts: Sequence[str], order: PromptOrder, sample: int = 0, wording: str | None = None
+) -> Verdict[NDArray[np.bool_]]:
     """Return in which of N texts the feature fires, bool [N]. Raises JobPausedError."""
-    nonce = nonce_of([label or "", *texts])
-    prompt = question("select", label, in_order(texts), nonce, '{"fires": [2, 5, 9, 12]}', MAX_TOKENS, SCHEMA, 0, sample)
+    nonce = nonce_of_first(texts, label or "") if order == "windows_first" else nonce_of([label or "", *texts])
+    prompt = question(SELECT, label, in_order(texts), nonce, '{"fires": [2, 5, 9, 12]}', MAX_TOKENS, SCHEMA, 0, sample, order, wording)
     try:
         read = await ask_for(model, prompt, lambda text: listed(text, len(texts)))
     except CallFailedError as error:

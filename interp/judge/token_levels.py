@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from interp.domain.errors import CallFailedError
 from interp.domain.evidence import Contexts
+from interp.domain.spec import PromptOrder
 from interp.domain.vocabulary import Vocabulary
 from interp.judge.batch import BatchQuestion, ask_prompts, failed_verdict
 from interp.judge.prompts import in_order, question, template
 from interp.judge.verdicts import Verdict
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice, token_starts
-from interp.llm.prompt_text import escaped, left_text, nonce_of, numbered, pieces
+from interp.llm.prompt_text import escaped, left_text, nonce_of, nonce_of_first, numbered, pieces
 from interp.llm.replies.structured import ask_for, json_object
 
 Floats = NDArray[np.float32]
@@ -58,35 +60,43 @@ def tokens_of(contexts: Contexts, vocabulary: Vocabulary) -> list[Tokens]:
 
 
 async def simulate(
-    model: Model, label: str | None, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], sample: int = 0
-) -> list[Verdict[Floats]]:
-    """Return the levels of each window, float32 [n] from 0 to 10. Raises JobPausedError.
+    asked: Sequence[tuple[Model, str | None]],
+    windows: Sequence[Tokens],
+    prompts: Sequence[Sequence[int]],
+    order: PromptOrder = "windows_first",
+    sample: int = 0,
+) -> list[list[Verdict[Floats]]]:
+    """Return the levels [E][N] by E models with labels, float32 [n] from 0 to 10.
 
-    `label` None asks without an explanation. `prompts` lists the places of the windows that share a prompt. Where the model gives log-probabilities,
-    each window has its own prompt, and a level is the expectation over the digits. Else the reply is JSON; see `BatchQuestion.ask` for incomplete
-    replies.
+    Raises JobPausedError. The models have the same abilities. A label of None asks without an explanation. `prompts` lists the places of the windows
+    that share a prompt. Where the models give log-probabilities, each window has its own prompt, and a level is the expectation over the digits. Else
+    the reply is JSON; see `BatchQuestion.ask` for incomplete replies.
     """
-    if Ability.LOGPROBS in model.abilities:
-        return await ask_prompts(lambda part: _ask_levels(model, label, part, sample), windows, [[place] for prompt in prompts for place in prompt])
-    batch: BatchQuestion[Tokens, Floats, Floats] = BatchQuestion(
+    if any(Ability.LOGPROBS in model.abilities for model, _ in asked):
+        alone = [[place] for prompt in prompts for place in prompt]
+        return await ask_prompts([partial(_ask_levels, model, label, order, sample) for model, label in asked], windows, alone)
+    return await ask_prompts([_batch_of(model, label, order, sample).ask for model, label in asked], windows, prompts)
+
+
+def _batch_of(model: Model, label: str | None, order: PromptOrder, sample: int) -> BatchQuestion[Tokens, Floats, Floats]:
+    return BatchQuestion(
         model,
-        lambda part: _pairs_prompt(label, part, sample),
+        lambda part: _pairs_prompt(label, part, order, sample),
         lambda text, part: pairs_of(text, [len(window) for window in part]),
         lambda levels, reply: {number: Verdict.answered(values, key=reply.key) for number, values in levels.items()},
     )
-    return await ask_prompts(batch.ask, windows, prompts)
 
 
-def template_of(model: Model) -> str:
+def template_of(model: Model, order: PromptOrder) -> str:
     """Return the title of the template that `simulate` uses."""
-    return template("simulate_levels" if Ability.LOGPROBS in model.abilities else "simulate").title
+    return template("simulate_levels" if Ability.LOGPROBS in model.abilities else "simulate", order).title
 
 
-async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens], sample: int) -> list[Verdict[Floats]]:
+async def _ask_levels(model: Model, label: str | None, order: PromptOrder, sample: int, windows: Sequence[Tokens]) -> list[Verdict[Floats]]:
     """Return the levels of one window from a line per token, with log-probabilities."""
     (window,) = windows
     typical = "\n".join(f"{number}\t0" for number in range(1, len(window) + 1))
-    prompt = _prompt("simulate_levels", label, windows, typical, 32 + 6 * len(window), sample)
+    prompt = _prompt("simulate_levels", label, windows, typical, 32 + 6 * len(window), order, sample)
     try:
         read = await ask_for(model, prompt, lambda text: written_levels(text, len(window)))
     except CallFailedError as error:
@@ -94,20 +104,28 @@ async def _ask_levels(model: Model, label: str | None, windows: Sequence[Tokens]
     return [Verdict.answered(expected_levels(read.reply, read.value), key=read.reply.key)]
 
 
-def _pairs_prompt(label: str | None, windows: Sequence[Tokens], sample: int) -> Prompt:
+def _pairs_prompt(label: str | None, windows: Sequence[Tokens], order: PromptOrder, sample: int) -> Prompt:
     numbers = range(1, len(windows) + 1)
     typical = json.dumps({str(number): [[1, 8], [len(window), 2]] if len(window) else [] for number, window in zip(numbers, windows, strict=True)})
     max_tokens = sum(32 + 4 * len(window) for window in windows)
     pairs = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
     schema = Schema.of("simulation", dict.fromkeys(map(str, numbers), pairs))
-    return _prompt("simulate", label, windows, typical, max_tokens, sample, schema)
+    return _prompt("simulate", label, windows, typical, max_tokens, order, sample, schema)
 
 
 def _prompt(
-    name: str, label: str | None, windows: Sequence[Tokens], typical: str, max_tokens: int, sample: int, schema: Schema | None = None
+    name: str,
+    label: str | None,
+    windows: Sequence[Tokens],
+    typical: str,
+    max_tokens: int,
+    order: PromptOrder,
+    sample: int,
+    schema: Schema | None = None,
 ) -> Prompt:
     texts = [_lines(window) for window in windows]
-    return question(name, label, in_order(texts), nonce_of([label or "", *texts]), typical, max_tokens, schema, 0 if schema else ALTERNATIVES, sample)
+    nonce = nonce_of_first(texts, label or "") if order == "windows_first" else nonce_of([label or "", *texts])
+    return question(name, label, in_order(texts), nonce, typical, max_tokens, schema, 0 if schema else ALTERNATIVES, sample, order)
 
 
 def _lines(window: Tokens) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from interp.domain.spec import PromptOrder
 from interp.judge.batch import BatchQuestion, ask_prompts
 from interp.judge.prompt_packing import prompts_of
 from interp.judge.prompts import in_order, question
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.llm.base import Ability, Model, Prompt, Reply, Schema, TokenChoice, token_starts
-from interp.llm.prompt_text import nonce_of
+from interp.llm.prompt_text import nonce_of, nonce_of_first
 from interp.llm.replies.structured import json_object
 
 Question = Literal["detect", "fuzz"]
@@ -42,29 +43,71 @@ class Window:
 
 
 async def ask_windows(
-    model: Model, kind: Question, label: str | None, windows: Sequence[Window], seed: int, per_prompt: int, sample: int = 0
+    model: Model,
+    kind: Question,
+    label: str | None,
+    windows: Sequence[Window],
+    seed: int,
+    per_prompt: int,
+    order: PromptOrder,
+    sample: int = 0,
+    wording: str | None = None,
 ) -> list[Verdict[bool]]:
-    """Return one verdict per window, in order. Raises JobPausedError.
+    """Return one verdict per window, in order, as `ask_labels` of one label."""
+    return (await ask_labels([(model, label)], kind, windows, seed, per_prompt, order, sample, wording))[0]
 
-    `label` None asks without an explanation. The same windows, seed and `per_prompt` give prompts that differ in the label only, so that two labels
-    are judged alike. See `BatchQuestion.ask` for incomplete replies and failed calls.
+
+async def ask_labels(
+    asked: Sequence[tuple[Model, str | None]],
+    kind: Question,
+    windows: Sequence[Window],
+    seed: int,
+    per_prompt: int,
+    order: PromptOrder,
+    sample: int = 0,
+    wording: str | None = None,
+) -> list[list[Verdict[bool]]]:
+    """Return the verdicts [E][N] of E models, each with its label, on N windows.
+
+    Raises JobPausedError. A label of None asks without an explanation; `wording` is a template of the job's. The same windows, seed and `per_prompt`
+    give prompts that differ in the label only, so that two labels are judged alike, and all about the same windows go out together. See
+    `BatchQuestion.ask` for incomplete replies and failed calls.
     """
+    batches = [_batch_of(model, kind, label, order, sample, wording) for model, label in asked]
+    return await ask_prompts([batch.ask for batch in batches], windows, prompts_of([window.group for window in windows], per_prompt, seed))
+
+
+def _batch_of(
+    model: Model, kind: Question, label: str | None, order: PromptOrder, sample: int, wording: str | None
+) -> BatchQuestion[Window, str, bool]:
     has_odds = Ability.LOGPROBS in model.abilities
-    batch: BatchQuestion[Window, str, bool] = BatchQuestion(
+    return BatchQuestion(
         model,
-        lambda part: prompt_of(kind, label, [window.text for window in part], sample, has_odds),
+        lambda part: prompt_of(kind, label, [window.text for window in part], order, sample, has_odds, wording),
         lambda text, part: words_of(text, len(part)),
         _verdicts,
     )
-    return await ask_prompts(batch.ask, windows, prompts_of([window.group for window in windows], per_prompt, seed))
 
 
-def prompt_of(kind: Question, label: str | None, texts: Sequence[str], sample: int = 0, with_odds: bool = False) -> Prompt:
-    """Return the question about these texts, numbered from 1 in their order."""
-    count, nonce = len(texts), nonce_of([*texts, label or ""])
+def prompt_of(
+    kind: Question,
+    label: str | None,
+    texts: Sequence[str],
+    order: PromptOrder = "windows_first",
+    sample: int = 0,
+    with_odds: bool = False,
+    wording: str | None = None,
+) -> Prompt:
+    """Return the question about these texts, numbered from 1 in their order.
+
+    `windows_first` puts the texts before the label, in a fence whose nonce depends on the texts alone: the questions of all labels begin alike.
+    """
+    count = len(texts)
+    nonce = nonce_of_first(texts, label or "") if order == "windows_first" else nonce_of([*texts, label or ""])
     typical = json.dumps(dict.fromkeys(map(str, range(1, count + 1)), NO))
     max_tokens = MAX_TOKENS + MAX_TOKENS_PER_WINDOW * count
-    return question(kind, label, in_order(texts), nonce, typical, max_tokens, schema_of(count), ALTERNATIVES if with_odds else 0, sample)
+    alternatives = ALTERNATIVES if with_odds else 0
+    return question(kind, label, in_order(texts), nonce, typical, max_tokens, schema_of(count), alternatives, sample, order, wording)
 
 
 @cache

@@ -4,21 +4,18 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from interp.domain.errors import AbilityMissingError, CallFailedError, CallRejectedError, JobPausedError, ReplyTooLargeError
+from interp.domain.errors import AbilityMissingError, CallFailedError, CallRejectedError, JobPausedError, ReplyInvalidError, ReplyTooLargeError
 from interp.llm.base import Usage
 from interp.llm.call_store import Amount, CallStore
 from interp.llm.circuit_breaker import Breaker
 from interp.llm.concurrency import ConcurrencyLimiter, Outcome
 from interp.llm.pricing import Rates
-from interp.llm.transports.base import TransportError
+from interp.llm.transports.base import BatchEndpoint, TransportError
 from interp.llm.transports.quirks import EndpointQuirks
 from interp.llm.transports.retry import Decision, decide
 from interp.observability import traces
-
-if TYPE_CHECKING:
-    from interp.llm.transports.endpoint import Endpoint
 
 T = TypeVar("T")
 # The result of an attempt: the value, the tokens used, the headers of the response.
@@ -38,15 +35,20 @@ class CallCost:
 
     @property
     def usd(self) -> float | None:
-        return self.rates.cost(self.usage) if self.rates else None
+        return self._price(self.usage)
 
     def amount(self, calls: int, usage: Usage) -> Amount:
-        return Amount(calls, usage.tokens, self.rates.cost(usage) if self.rates else None)
+        return Amount(calls, usage.tokens, self._price(usage))
 
     def add(self, usage: Usage, seconds: float) -> None:
         self.attempts += 1
         self.seconds += seconds
         self.usage += usage
+
+    def _price(self, usage: Usage) -> float | None:
+        if usage.usd is not None:
+            return usage.usd
+        return self.rates.cost(usage) if self.rates else None
 
 
 class AttemptLoop:
@@ -55,7 +57,7 @@ class AttemptLoop:
     Shared by all calls to one model at one endpoint with one key. Used from one event loop.
     """
 
-    def __init__(self, endpoint: "Endpoint", model: str, shown_url: str, in_flight: int, max_outage: float) -> None:
+    def __init__(self, endpoint: BatchEndpoint, model: str, shown_url: str, in_flight: int, max_outage: float) -> None:
         self.endpoint, self.model = endpoint, model
         self.quirks = EndpointQuirks.of(endpoint.base_url)
         self.limiter = ConcurrencyLimiter(in_flight, max_pause=max_outage)
@@ -129,12 +131,12 @@ class AttemptLoop:
             if permit is not None:
                 self.limiter.release(permit, "other")
             if reserved is not None:
-                call_store.settle(reserved, spent)
+                call_store.settle(reserved, spent.at_most(reserved))
             if is_trial:
                 self.breaker.abandoned()
 
     def _update_breaker(self, error: CallFailedError | JobPausedError, fault: TransportError) -> None:
-        if isinstance(error, CallRejectedError | ReplyTooLargeError):
+        if isinstance(error, CallRejectedError | ReplyInvalidError | ReplyTooLargeError):
             self.breaker.rejected(fault.message)
         elif isinstance(error, JobPausedError) and not isinstance(error, AbilityMissingError):
             self.breaker.open(error)

@@ -39,7 +39,8 @@ class Prompt:
     """A question.
 
     All but `typical` and `template` decides the answer. `template` names the template and its version (`contexts@1`). `typical` is a reply of the
-    usual shape and length, for estimates. `sample` distinguishes samples of the same question, which the cache would otherwise take for one.
+    usual shape and length, for estimates. `sample` distinguishes samples of the same question, which the cache would otherwise take for one. Prompts
+    of one `prefix` (32 hex digits, or "") begin alike, for endpoints that keep a prompt's beginning by a key; it decides no answer.
     """
 
     messages: tuple[Message, ...]
@@ -51,6 +52,7 @@ class Prompt:
     temperature: float = 0.0
     seed: int | None = None
     sample: int = 0
+    prefix: str = ""
 
     def content(self) -> dict[str, Any]:
         """Return what decides the answer, as JSON."""
@@ -73,11 +75,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the endpoint counted them, or our upper bound (not `is_known`)."""
+    """Tokens as the endpoint counted them, or our upper bound (not `is_known`).
+
+    `cached_tokens` are those of the prompt that the endpoint read from its cache. `usd` is a price of the call itself, in place of one by tokens.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     is_known: bool = True
+    cached_tokens: int = 0
+    usd: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -85,7 +92,8 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         prompt, completion = self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens
-        return Usage(prompt, completion, self.is_known and other.is_known)
+        usd = None if self.usd is None and other.usd is None else (self.usd or 0.0) + (other.usd or 0.0)
+        return Usage(prompt, completion, self.is_known and other.is_known, self.cached_tokens + other.cached_tokens, usd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from interp.llm.base import Usage
 
 CallStatus = Literal["answered", "refused", "truncated", "failed"]
 
+# Begins the id of a batch of which only the uploaded file is known yet.
+UPLOADED = "file:"
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -34,6 +37,11 @@ class Amount:
     tokens: int
     usd: float | None
 
+    def at_most(self, other: "Amount") -> "Amount":
+        """Return the smaller of each figure; an unknown price stays unknown."""
+        usd = self.usd if self.usd is None or other.usd is None else min(self.usd, other.usd)
+        return Amount(min(self.calls, other.calls), min(self.tokens, other.tokens), usd)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredReply:
@@ -56,7 +64,7 @@ class Call:
     tag: Tag
     model: str
     base_url: str
-    transport: Literal["live", "batch"]
+    transport: Literal["live", "batch", "files"]
     template: str
     status: CallStatus
     attempts: int

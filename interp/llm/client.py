@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING
 from interp.config.outgoing import OutgoingPolicy, Reach
 from interp.domain.cleaning import one_line
 from interp.domain.errors import EndpointRefusedError, EndpointUnreachableError
-from interp.domain.spec import ModelSpec
+from interp.domain.spec import FILES, ExplainerSpec, ModelSpec
 from interp.llm.attempts import AttemptLoop
 from interp.llm.base import Ability
 from interp.llm.cache_key import Namer, shown_url
 from interp.llm.call_store import CallStore, Tag
 from interp.llm.gather import CallsInFlight
+from interp.llm.label_endpoint import ClientLabelEndpoint
 from interp.llm.model import ClientModel
 from interp.llm.pricing import rates_of
-from interp.llm.transports.base import ChatTransport
+from interp.llm.transports.base import BatchEndpoint, ChatTransport
 from interp.llm.transports.live import LiveTransport
+from interp.llm.transports.retry import EXPLAIN
 
 if TYPE_CHECKING:
     from interp.config.settings import Settings
     from interp.llm.transports.endpoint import Endpoint
 
 MAX_URL = 200
+OWN = "Leave base_url out to take the server's own, or have"
 USER = re.compile(r"//.*@")
 
 
@@ -36,7 +39,7 @@ class LlmClient:
 
     def __init__(self, settings: "Settings") -> None:
         policy = settings.llm_guard()
-        self._settings, self._reach = settings, cache(lambda base_url: reach_of(policy, base_url))
+        self._settings, self._reach = settings, cache(lambda base_url, field="": reach_of(policy, base_url, field))
         self._endpoints: dict[str, Endpoint] = {}
         self._attempts: dict[tuple[str, str], AttemptLoop] = {}
         self._transports: dict[tuple[int, str], ChatTransport] = {}
@@ -61,10 +64,26 @@ class LlmClient:
             in_flight=self._calls,
         )
 
+    def label_endpoint(self, spec: ExplainerSpec, call_store: CallStore, tag: Tag) -> ClientLabelEndpoint:
+        """Bind an explainer's endpoint to a call store and a tag; raises like `model`."""
+        url = str(spec.url)
+        base_url = url.rstrip("/")
+        reach, settings = self._reach(url, "The explainer's url"), self._settings
+        name = (base_url, f"{EXPLAIN} {spec.key_header} {spec.concurrency}")
+        if name not in self._attempts:
+            from interp.llm.transports.endpoint import Endpoint
+
+            most = settings.llm_max_concurrent_calls
+            made = Endpoint(base_url, settings.key_of(base_url), reach, settings.llm_max_reply_bytes, key_header=spec.key_header)
+            self._endpoints[" ".join(name)] = made
+            self._attempts[name] = AttemptLoop(made, EXPLAIN, shown_url(url), min(spec.concurrency or most, most), settings.llm_max_outage_seconds)
+        return ClientLabelEndpoint(spec, url[len(base_url) :], call_store, tag, self._attempts[name], self._calls)
+
     def base_url_of(self, spec: ModelSpec) -> str:
         """Return a model's base URL; raises EndpointUnreachableError or, if not listed, EndpointRefusedError."""
-        base_url = (spec.base_url or self._settings.llm_base_url).rstrip("/")
-        self._reach(base_url)
+        base_url = spec.endpoint(self._settings.llm_base_url)
+        if base_url != FILES:
+            self._reach(base_url)
         return base_url
 
     def endpoint(self, base_url: str) -> "Endpoint":
@@ -76,13 +95,23 @@ class LlmClient:
             self._endpoints[base_url] = Endpoint(base_url, settings.key_of(base_url), self._reach(base_url), settings.llm_max_reply_bytes)
         return self._endpoints[base_url]
 
+    def _asked(self, base_url: str) -> BatchEndpoint:
+        """Return the endpoint of a base URL, or for FILES the artifact store."""
+        if base_url != FILES:
+            return self.endpoint(base_url)
+        from interp.files.artifact_store import Store
+        from interp.llm.transports.batch_files import BatchFiles
+
+        settings = self._settings
+        return BatchFiles(Store.of(settings.artifacts_url, settings.artifact_options, settings.home / "cache"))
+
     def attempts(self, spec: ModelSpec) -> AttemptLoop:
         """Return the limits and the breaker of a model at an endpoint."""
         base_url, settings = self.base_url_of(spec), self._settings
         name = (base_url, spec.model)
         if name not in self._attempts:
             self._attempts[name] = AttemptLoop(
-                self.endpoint(base_url), spec.model, shown_url(base_url), settings.llm_max_concurrent_calls, settings.llm_max_outage_seconds
+                self._asked(base_url), spec.model, shown_url(base_url), settings.llm_max_concurrent_calls, settings.llm_max_outage_seconds
             )
         return self._attempts[name]
 
@@ -120,10 +149,10 @@ def reach_of(guard: OutgoingPolicy, base_url: str, field: str = "") -> Reach:
         what = f"The base URL {shown} cannot be called." if not field else f"{field} cannot be called: {shown}."
         raise EndpointUnreachableError(what, why=f"{one_line(str(error))}.", cure="Write it as https://host:port/v1.") from None
     if reach is None:
+        has_own = not field or field.endswith("base_url")
         raise EndpointRefusedError(
             f"{field or 'The model'} names an endpoint that this server does not ask: {shown}.",
             why="Prompts go to endpoints that the server's settings name, and nowhere else.",
-            cure="Leave base_url out to take the server's own, or have the operator name it and start again: "
-            f"GLOSSATOR_LLM_ENDPOINTS='{json.dumps([shown])}'.",
+            cure=f"{OWN if has_own else 'Have'} the operator name it and start again: GLOSSATOR_LLM_ENDPOINTS='{json.dumps([shown])}'.",
         )
     return reach

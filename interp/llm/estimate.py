@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.spec import ModelSpec
+from interp.domain.spec import ExplainerSpec, ModelSpec
 from interp.llm.base import Ability, Prompt, Reply, Schema, TokenChoice, Usage
-from interp.llm.cache_key import Namer, settings_of
+from interp.llm.cache_key import Namer, settings_of, shown_url
 from interp.llm.call_store import Tag
+from interp.llm.label_endpoint import LabelAnswer, bound_of, key_of
 from interp.llm.pricing import rates_of
 from interp.llm.transports.payloads import TEXTS_PER_CALL, in_words
 from interp.llm.transports.quirks import EndpointQuirks
@@ -27,6 +28,8 @@ BILLS_SCHEMAS = (".openai.com", ".openai.azure.com")  # ends of hosts
 UNBILLED = frozenset({"required", "additionalProperties"})
 SCHEMA_FRAME = 9
 WIDTH = 64
+MOST_NAME = 255
+TYPICAL_LABEL = "names of methods right after a dot, where an object's method is called"
 
 
 def tokens_in(text: str) -> int:
@@ -68,7 +71,10 @@ def _without(value: Any, names: frozenset[str]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class EstimateLine:
-    """Calls and tokens per purpose, stage and model, with embedded and read texts as prompts."""
+    """Calls and tokens per purpose, stage and model, with embedded and read texts as prompts.
+
+    `usd` is the cost of calls whose price is one a call (an explainer's endpoint); None where it is by tokens, or unknown.
+    """
 
     stage: str
     purpose: str
@@ -76,16 +82,30 @@ class EstimateLine:
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    usd: float | None = None
 
     def cost(self, base_url: str) -> float | None:
         """Return the cost in USD; None without a known price."""
-        rates = rates_of(self.model, self.model.base_url or base_url)
+        if self.usd is not None:
+            return self.usd
+        rates = rates_of(self.model, self.model.endpoint(base_url))
         return rates.cost(Usage(self.prompt_tokens, self.completion_tokens)) if rates else None
 
     def times(self, factor: float) -> "EstimateLine":
         """Return the line for `factor` times the features, rounded up."""
         calls, prompt, completion = (int(np.ceil(value * factor)) for value in (self.calls, self.prompt_tokens, self.completion_tokens))
-        return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion)
+        usd = None if self.usd is None else self.usd * factor
+        return replace(self, calls=calls, prompt_tokens=prompt, completion_tokens=completion, usd=usd)
+
+    def plus(self, other: "EstimateLine") -> "EstimateLine":
+        """Return the line of both together, which ask the same model."""
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            usd=None if self.usd is None or other.usd is None else self.usd + other.usd,
+        )
 
 
 @dataclass
@@ -107,6 +127,34 @@ class Estimate:
         self.lines[name] = EstimateLine(tag.stage, tag.purpose, model, line.calls + calls, prompt_tokens, completion_tokens)
         self.longest[model.model] = max(self.longest.get(model.model, 0), usage.prompt_tokens + max_tokens)
 
+    def add_request(self, key: str, tag: Tag, explainer: ExplainerSpec, bound: Usage) -> None:
+        """Count a request to an explainer's endpoint, at the most that it may take."""
+        if key in self._asked:
+            return
+        self._asked.add(key)
+        model = ModelSpec(model=shown_url(str(explainer.url))[-MOST_NAME:], base_url=explainer.url)
+        name = (tag.stage, tag.purpose, model.model_dump_json())
+        line = EstimateLine(tag.stage, tag.purpose, model, 1, bound.prompt_tokens, bound.completion_tokens, bound.usd)
+        self.lines[name] = line.plus(self.lines[name]) if name in self.lines else line
+
+
+@dataclass(frozen=True)
+class DryEndpoint:
+    """A `LabelEndpoint` that sends nothing: it adds to an estimate and gives a label."""
+
+    spec: ExplainerSpec
+    tag: Tag
+    estimate: Estimate
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"url": shown_url(str(self.spec.url))}
+
+    async def ask(self, request: str) -> LabelAnswer:
+        key, bound = key_of(self.spec, request), bound_of(self.spec)
+        self.estimate.add_request(key, self.tag, self.spec, bound)
+        return LabelAnswer(f"{TYPICAL_LABEL} {key[:4]}", None, None, bound, bound.usd, key)
+
 
 @dataclass(frozen=True)
 class DryModel:
@@ -123,14 +171,14 @@ class DryModel:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return settings_of(self.spec, self.spec.base_url or "")
+        return settings_of(self.spec, self.spec.endpoint(""))
 
     def for_purpose(self, purpose: str) -> "DryModel":
         return replace(self, tag=self.tag.under(purpose))
 
     async def ask(self, prompt: Prompt) -> Reply:
         size = sum(tokens_in(message.content) + TOKENS_PER_MESSAGE for message in prompt.messages) + TOKENS_PER_REQUEST
-        size += schema_tokens(prompt.schema, self.spec, self.spec.base_url or "") if prompt.schema else 0
+        size += schema_tokens(prompt.schema, self.spec, self.spec.endpoint("")) if prompt.schema else 0
         max_tokens = self.spec.max_tokens or prompt.max_tokens
         usage = Usage(size, min(tokens_in(prompt.typical), max_tokens), is_known=False)
         key = self._namer.chat(prompt)
@@ -151,4 +199,4 @@ class DryModel:
 
     @property
     def _namer(self) -> Namer:
-        return Namer(self.spec, self.spec.base_url or "")
+        return Namer(self.spec, self.spec.endpoint(""))

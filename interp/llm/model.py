@@ -193,7 +193,7 @@ class ClientModel:
             error=error,
         )
         self.call_store.record(call)
-        _log(call)
+        log_call(call)
 
 
 def _kept_answer(kept: StoredReply, bound: Usage) -> Reply | None:
@@ -231,7 +231,7 @@ def _batches(texts: list[str]) -> list[list[str]]:
     return batches
 
 
-def _log(call: Call) -> None:
+def log_call(call: Call) -> None:
     """Log a line per call; answered ones, maybe millions, at the level `debug`."""
     if call.status == "answered" and not logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
         return

@@ -167,6 +167,16 @@ def nonce_of(texts: Iterable[str]) -> str:
     return digest[:8]
 
 
+def nonce_of_first(texts: Sequence[str], later: str) -> str:
+    """Return a nonce of the first texts, which occurs neither in them nor in `later`.
+
+    It depends on `texts` alone, so that prompts that differ in `later` begin alike. Only where `later` contains that nonce is it one of all texts:
+    then it cannot be guessed by an author of `later` who knows the texts.
+    """
+    nonce = nonce_of(texts)
+    return nonce if nonce not in later.lower() else nonce_of([*texts, later])
+
+
 def fence(texts: Sequence[tuple[str, str]], nonce: str | None = None, kind: str = "context") -> str:
     """Write (id, text) pairs as lines `[id] text` between `<context-nonce>` tags; "" for none.
 

@@ -24,10 +24,13 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A prompt with `{{placeholders}}`, in named parts; those named by a role are its messages."""
+    """A prompt with `{{placeholders}}`, in named parts; those named by a role are its messages.
+
+    `version` is a number, or of a template that a job brought the digits of its digest.
+    """
 
     name: str
-    version: int
+    version: int | str
     parts: tuple[tuple[str, str], ...]
 
     @property
@@ -51,10 +54,13 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 @cache
 def template(package: str, name: str) -> Template:
-    """Load `templates/<name>.txt` of a package; raises ValueError where its version is missing."""
+    """Load `templates/<name>.txt` of a package; raises ValueError where its version is missing.
+
+    A name may hold a folder (`label_first/detect`), which is no part of the template's own name.
+    """
     text = (files(package) / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     head = _HEAD.match(text)
     if head is None:
         raise ValueError(f"the template {package}/{name} does not begin with its version")
     parts = _PART.split(text[head.end() :])
-    return Template(name, int(head[1]), tuple(zip(parts[1::2], (part.strip("\n") for part in parts[2::2]), strict=True)))
+    return Template(name.rpartition("/")[2], int(head[1]), tuple(zip(parts[1::2], (part.strip("\n") for part in parts[2::2]), strict=True)))

@@ -31,6 +31,7 @@ SECRETS = re.compile(
     r"(?i)(?P<before>\b(?:bearer|basic)\s+)[^\s@\"',;]+"
     r"|(?P<url>://[^\s/:@\[]*:)(?!\d{1,5}(?:[/?#]|$))(?:[^\s/\"',;]*|[^\s@\"',;]*)(?P<after>@)"
     r"|\b(?:sk|whsec)[-_][\w/+=-]{8,}"
+    r"|\bgl_[0-9a-f]{8}_[0-9a-f]{8,}"
 )
 SEVERAL_LINES = ("exception", "stack")
 INDENT = "  "
@@ -133,6 +134,7 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     """Return all secrets of the settings, each also in its JSON form."""
     signing = settings.webhook_secret.get_secret_value()
     found = [settings.llm_api_key.get_secret_value(), signing, signing.removeprefix("whsec_")]
+    found += [settings.session_secret.get_secret_value(), settings.oidc_client_secret.get_secret_value()]
     found += [key.get_secret_value() for key in settings.llm_keys.values()]
     found += list(_secret_values(settings.artifact_options))
     for url in (settings.database_url, settings.broker_url):

@@ -8,7 +8,7 @@ headers are set by OpenTelemetry's variables: `OTEL_TRACES_SAMPLER=parentbased_t
 import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -71,9 +71,13 @@ def _send_the_rest_at_exit(send: Callable[[], object]) -> None:
     atexit.register(end)
 
 
+def _is_recording() -> bool:
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def instrument(app: "FastAPI") -> None:
     """Record a span per request, except for the endpoints that orchestrators poll."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if not _is_recording():
         return
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
@@ -114,5 +118,7 @@ def span(name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.I
 
 def question(operation: str, model: str, server: str) -> AbstractContextManager[Span]:
     """Record a call to a language model (chat, embeddings or completions) by OpenTelemetry's conventions."""
+    if not _is_recording():
+        return nullcontext(trace.INVALID_SPAN)
     attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, "server.address": server}
     return span(f"{operation} {model}", attributes, SpanKind.CLIENT)

@@ -51,7 +51,8 @@ def evidence_identity(spec: JobSpec, corpus: str | None, *, library: bool = Fals
         "bos": bos_of(spec.subject, library=library, file=tokenizer) if positions.prepend_bos else None,
         "positions": positions.identity(),
         "corpus": {"digest": corpus, "max_tokens": spec.corpus.max_tokens, "test_share": spec.corpus.test_share}
-        | ({"chat": read_template(spec.subject)[0]} if spec.corpus.chat else {}),
+        | ({"chat": read_template(spec.subject)[0]} if spec.corpus.chat else {})
+        | ({"shuffled": True} if spec.corpus.shuffled else {}),
         "collection": spec.collection.identity(),
         "seed": spec.seed,
     }

@@ -12,9 +12,12 @@ from interp.llm.base import Ability
 from interp.llm.client import reach_of
 from interp.score import registry as scorers
 from interp.score.base import OWN_CONTROLS, LlmScorer
+from interp.score.local_embedder import is_local
 
 # Fields of a request body that carry keys. A job is stored and shown, so it may hold none.
 SECRETS = ("api_key", "apikey", "api-key", "authorization", "secret", "password", "bearer", "credential", "cookie", "headers")
+# Asked at /embeddings and /completions.
+BEYOND_FILES = frozenset({Ability.EMBEDDINGS, Ability.PROMPT_LOGPROBS})
 NO_MODEL = "The job names none: models.{role} is not set."
 SET_MODEL = 'Add "models": {{"{role}": {{"model": "..."}}}} to the job. Without base_url it is asked for at the server\'s endpoint, {url}.'
 
@@ -41,7 +44,7 @@ def _with_logprobs(spec: JobSpec, need: Need) -> Need:
 
 
 def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> None:
-    """Raise InputError for an unnamed model, or a control that no scorer supports."""
+    """Raise InputError for models that are unnamed or cannot be asked so, and unsupported controls."""
     for need in needs:
         if getattr(spec.models, need.role) is None:
             raise InputError(
@@ -50,15 +53,24 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
                 cure=SET_MODEL.format(role=need.role, url=settings.llm_base_url),
                 role=need.role,
             )
+    for need in needs:
+        beyond = need.abilities & BEYOND_FILES
+        if beyond and getattr(spec.models, need.role).transport == "files":
+            raise InputError(
+                f"{need.by} needs what no batch file asks for: {', '.join(sorted(beyond))} of models.{need.role}.",
+                why="`transport: files` exports questions to /v1/chat/completions alone.",
+                cure=f"Set models.{need.role}.transport to live, or leave the scorer out.",
+                role=need.role,
+            )
     rounds = [scorer.name for scorer in spec.scorers if scorer.stop == "sequential" and scorers.uses_llm(scorer, spec)]
-    if rounds and spec.models.judge is not None and spec.models.judge.transport == "batch":
+    if rounds and spec.models.judge is not None and spec.models.judge.transport != "live":
         raise InputError(
             f"The scorer {rounds[0]!r} asks in rounds, and the judge's calls go in batches.",
-            why="stop: sequential looks after each round; a batch takes up to a day.",
+            why="stop: sequential looks after each round; a batch takes up to a day, or until its results are imported.",
             cure="Set models.judge.transport to live, or stop to fixed.",
         )
     idle = [control for control in spec.controls if control in OWN_CONTROLS]
-    if idle and not any(need.role == "judge" for need in needs):
+    if idle and not any(scorers.uses_llm(scorer, spec) for scorer in spec.scorers):
         raise InputError(
             f"Nobody would make the control {idle[0]!r}.",
             why="Only scorers that ask a language model do, and the job has none.",
@@ -68,7 +80,10 @@ def check_named(spec: JobSpec, needs: Sequence[Need], settings: Settings) -> Non
 
 
 def check_no_secrets(spec: JobSpec) -> None:
-    """Raise InputError, which names the field only, for a likely key in a model's settings."""
+    """Raise InputError, which names the field only, for a likely key in a job."""
+    for place, explainer in enumerate(spec.explainers):
+        if explainer.url and _carries_secret(explainer.url):
+            raise _secret(f"explainers[{place}].url")
     for role in ROLES:
         model: ModelSpec | None = getattr(spec.models, role)
         if model is None:
@@ -87,13 +102,18 @@ def check_endpoints(spec: JobSpec, settings: Settings) -> None:
         model: ModelSpec | None = getattr(spec.models, role)
         if model is not None and model.base_url is not None:
             reach_of(guard, model.base_url, f"models.{role}.base_url")
+    for place, explainer in enumerate(spec.explainers):
+        if explainer.url is not None:
+            reach_of(guard, explainer.url, f"explainers[{place}].url")
 
 
 def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
     """Return the spec with all base URLs, independent of changes of the server's endpoint."""
 
     def whole(model: ModelSpec | None) -> ModelSpec | None:
-        return None if model is None else model.model_copy(update={"base_url": (model.base_url or settings.llm_base_url).rstrip("/")})
+        if model is None or model.transport == "files":
+            return model
+        return model.model_copy(update={"base_url": model.endpoint(settings.llm_base_url)})
 
     models = {role: whole(getattr(spec.models, role)) for role in ROLES}
     return spec.model_copy(update={"models": spec.models.model_copy(update=models)})
@@ -102,7 +122,7 @@ def resolved(spec: JobSpec, settings: Settings) -> JobSpec:
 def _of_explainers(spec: JobSpec) -> Iterator[Need]:
     for explainer in spec.explainers:
         explainers.get(explainer)  # raises InputError
-        if not explainers.is_free(explainer.name):
+        if explainers.needs_model(explainer.name):
             yield Need("explainer", f"The explainer {explainer.name!r}", frozenset())
 
 
@@ -112,8 +132,10 @@ def _of_scorers(spec: JobSpec) -> Iterator[Need]:
         if not isinstance(found, LlmScorer):
             continue
         by, abilities = f"The scorer {scorer.name!r}", found.needs
-        if Ability.EMBEDDINGS in abilities:
+        if Ability.EMBEDDINGS in abilities and not is_local(spec):
             yield Need("embedding", by, frozenset({Ability.EMBEDDINGS}))
+        if not found.asks_judge:
+            continue
         yield Need("judge", by, abilities - {Ability.EMBEDDINGS})
         if "judge_swap" in spec.controls:
             yield Need("second_judge", "The control 'judge_swap'", abilities - {Ability.EMBEDDINGS})

@@ -5,16 +5,13 @@ from pathlib import Path
 
 from interp.dictionary.torchfile import read_torch, tensors_of
 from interp.dictionary.weights import StoredTensor, check_expansion, read_safetensors
-from interp.domain.errors import FileMissingError, SubjectError
+from interp.domain.errors import FileMissingError
 from interp.domain.spec import SubjectSpec
 from interp.security import allowed_files
 from interp.security.bounded_json import MODEL_HEADER
-from interp.subject.location import is_folder
+from interp.subject import shape as shapes
+from interp.subject.location import reading
 from interp.subject.shape import ModelShape
-
-# A config may describe this many times the numbers in the files (packed and shared weights), and any small model.
-MOST_DESCRIBED = 8
-SMALL = 1 << 26
 
 
 def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
@@ -22,14 +19,16 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
 
     There are none for a name of the Hub, or for files of torch before 1.6.
     """
-    if not is_folder(spec):
-        return {}
-    names = [name for name in allowed_files.names_in(spec.model) if not name.startswith(".")]
+    with reading(spec) as folder:
+        return {} if folder is None else _headers_in(folder)
+
+
+def _headers_in(folder: Path) -> dict[Path, dict[str, StoredTensor]]:
+    names = [name for name in allowed_files.names_in(folder) if not name.startswith(".")]
     if not any(name.endswith((".safetensors", ".bin")) for name in names):
         raise FileMissingError(
-            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
+            f"{folder} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
         )
-    folder = Path(spec.model)
     safe = [folder / name for name in names if name.endswith(".safetensors")]
     if safe:
         return {path: read_safetensors(path, MODEL_HEADER) for path in safe}
@@ -39,14 +38,8 @@ def read_headers(spec: SubjectSpec) -> dict[Path, dict[str, StoredTensor]]:
 
 def check_described(shape: ModelShape, weights: Mapping[Path, Mapping[str, StoredTensor]]) -> None:
     """Raise SubjectError for files with far less than config.json describes: the rest would be random."""
-    held = sum(tensor.size for tensors in weights.values() for tensor in tensors.values())
-    described = shape.vocabulary * shape.d_model + shape.layers * shape.d_model**2
-    if weights and described > MOST_DESCRIBED * held + SMALL:
-        raise SubjectError(
-            "config.json describes a larger model than the weights hold.",
-            why=f"Embedding and attention alone have some {described} numbers, the files have {held}.",
-            cure="Put the config.json beside the weights that was saved with them.",
-        )
+    if weights:
+        shapes.check_described(shape, sum(tensor.size for tensors in weights.values() for tensor in tensors.values()))
 
 
 def _pickled(path: Path) -> dict[str, StoredTensor]:

@@ -1,7 +1,8 @@
 """Define scorers, their input and their figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from interp.domain.explanation import Explanation
 from interp.domain.score import Score
 from interp.domain.spec import ScorerSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.judge.writing import WrittenTexts
 from interp.llm.base import Ability, Model
 from interp.score.executable_judge import ExecutableJudge
 from interp.stats.intervals import Bounds
@@ -32,11 +34,55 @@ class Distractor:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbedTexts:
+    """Activations of a feature on texts that were written for labels.
+
+    A text's number is the largest activation in it.
+
+    level         the least activation that counts: the feature's median firing level; None for a feature that never fires
+    firing_level  the feature fires above it
+    fires, near   numbers of the texts written for its own label, to fire and to be silent
+    others        numbers of the texts that were written to fire for other features' labels, by feature
+    baseline      those of the feature's `pattern` explanation
+    readings      of each own text, `fires` first: its kind, tokens and their activations
+    failure       why there are no own texts; None where there are
+    calls         keys of the calls that wrote the own texts
+    """
+
+    level: float | None
+    firing_level: float
+    fires: tuple[float, ...] = ()
+    near: tuple[float, ...] = ()
+    others: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    baseline: tuple[float, ...] = ()
+    readings: tuple[Mapping[str, Any], ...] = ()
+    failure: str | None = None
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEffect:
+    """Shifts of the subject's predictions by a feature's direction, for each prompt.
+
+    strength  of the direction of length 1; None without an effect, and `why` says so
+    kl        mean divergence from the unpatched subject, in nats
+    shifts    for each prompt the tokens that become likelier, and those that become less likely, the most moved first
+    """
+
+    feature: int
+    strength: float | None
+    kl: float | None
+    shifts: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScorerInput:
     """All data of one feature that a scorer may read.
 
     `contexts` are test contexts. `nulls` are explanations of other features. `baseline` is the feature's own `pattern` explanation, where the job
-    asks for it. `pool` holds test windows drawn at random, the same for all features of a job. Its activations are those of other features.
+    asks for it. `probed` is for scorers that have texts written. `pool` holds test windows drawn at random, the same for all features of a job. Its
+    activations are those of other features. `effects` are the feature's own and those of possible foils.
     """
 
     feature: int
@@ -47,6 +93,8 @@ class ScorerInput:
     baseline: Explanation | None = None
     distractors: tuple[Distractor, ...] = ()
     pool: Contexts | None = None
+    probed: ProbedTexts | None = None
+    effects: tuple[FeatureEffect, ...] = ()
 
     @classmethod
     def of(
@@ -57,9 +105,13 @@ class ScorerInput:
         baseline: Explanation | None = None,
         distractors: Sequence[Distractor] = (),
         pool: Contexts | None = None,
+        probed: ProbedTexts | None = None,
+        effects: Sequence[FeatureEffect] = (),
     ) -> "ScorerInput":
         contexts = evidence.contexts.of(Split.TEST)
-        return cls(evidence.feature, contexts, evidence.statistics, explanation, tuple(nulls), baseline, tuple(distractors), pool)
+        return cls(
+            evidence.feature, contexts, evidence.statistics, explanation, tuple(nulls), baseline, tuple(distractors), pool, probed, tuple(effects)
+        )
 
 
 class Scorer:
@@ -86,6 +138,7 @@ class ScoreContext:
     """The models and settings of a scorer that asks language models.
 
     `controls` are those that the scorer makes itself (`empty`, `baseline`, `repeat`, `judge_swap`, `gold`). Nulls come with the input.
+    The judge of a scorer that only embeds is its embedder.
     """
 
     vocabulary: Vocabulary
@@ -106,9 +159,17 @@ class LlmScorer:
     metric: str
     needs: frozenset[Ability] = frozenset()
     needs_distractors = False
+    asks_judge = True
+    # Whether the subject is run for the scorer before it scores, and on texts that it has written before that.
+    probes = False
+    writes = False
 
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
+
+    async def write(self, item: ScorerInput, context: ScoreContext) -> WrittenTexts:
+        """Return texts written of the item's explanation, for scorers that have some written. Raises JobPausedError."""
+        raise NotImplementedError
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
         """Return the score. Raises JobPausedError.

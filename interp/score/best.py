@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The scorers, the most informative about an explanation first. Others are not ranked.
-ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal")
+ORDER = ("detection", "fuzz", "simulation", "discrimination", "intruder", "selection", "embedding", "surprisal", "generation", "output")
 UNSCORED = len(ORDER)
 # Fewer new candidates are kept unsorted.
 SORT_AT_LEAST = 65_536

@@ -2,13 +2,17 @@
 
 from interp.domain.errors import InputError
 from interp.domain.spec import JobSpec, ScorerSpec
+from interp.judge.prompts import template_of
+from interp.judge.selection import SELECT
 from interp.score.base import LlmScorer, Scorer
 from interp.score.executable_judge import ExecutableJudge
 from interp.score.scorers.detection import Detection, JudgedDetection
 from interp.score.scorers.discrimination import Discrimination
 from interp.score.scorers.embedding import Embedding
 from interp.score.scorers.fuzz import Fuzz
+from interp.score.scorers.generation import Generation
 from interp.score.scorers.intruder import Intruder
+from interp.score.scorers.output import Output
 from interp.score.scorers.selection import Selection
 from interp.score.scorers.simulation import JudgedSimulation, Simulation
 from interp.score.scorers.surprisal import Surprisal
@@ -16,14 +20,19 @@ from interp.score.scorers.surprisal import Surprisal
 SCORERS: dict[str, type[Scorer]] = {Detection.name: Detection, Simulation.name: Simulation}
 
 JUDGED: dict[str, type[LlmScorer]] = {
-    scorer.name: scorer for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, JudgedSimulation, Selection, Embedding, Surprisal)
+    scorer.name: scorer
+    for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, JudgedSimulation, Selection, Embedding, Surprisal, Generation, Output)
 }
 
 # These ask window by window, and so can stop early.
 SEQUENTIAL = frozenset({JudgedDetection.name, Fuzz.name})
 
-# Default numbers of nulls per feature. Those of rules cost nothing, and those of an embedding little.
+# Scorers whose judge may be asked in a job's own words, with the template in whose place these stand.
+WORDED: dict[str, str] = {scorer.name: scorer.kind for scorer in (JudgedDetection, Fuzz, Discrimination, Intruder, Output)} | {Selection.name: SELECT}
+
+# Default numbers of nulls per feature. Those of rules and of texts that are written anyhow cost nothing, and those of an embedding little.
 FREE_NULLS, ASKED_NULLS = 20, 2
+CHEAP_NULLS = frozenset({Embedding.name, Generation.name})
 
 
 def names() -> list[str]:
@@ -44,7 +53,7 @@ def nulls_of(spec: ScorerSpec, job: JobSpec) -> int:
         return 0
     if spec.nulls is not None:
         return spec.nulls
-    return FREE_NULLS if not uses_llm(spec, job) or spec.name == Embedding.name else ASKED_NULLS
+    return FREE_NULLS if not uses_llm(spec, job) or spec.name in CHEAP_NULLS else ASKED_NULLS
 
 
 def of_job(spec: ScorerSpec, job: JobSpec) -> Scorer | LlmScorer:
@@ -61,6 +70,8 @@ def get(spec: ScorerSpec, judge: ExecutableJudge | None = None) -> Scorer:
         )
     if name not in SCORERS:
         raise _unknown(name)
+    if spec.prompt is not None:
+        raise InputError(f"The scorer {name!r} takes no prompt.", why="A rule answers.", cure='Leave `prompt` out, or set judge to "llm".', name=name)
     if spec.stop == "sequential":
         raise InputError(
             f"The scorer {name!r} cannot stop early with the executable judge.",
@@ -82,7 +93,16 @@ def judged(spec: ScorerSpec) -> LlmScorer:
             cure=f'Set stop to "fixed", or use {" or ".join(sorted(SEQUENTIAL))}.',
             name=spec.name,
         )
+    if spec.prompt is not None:
+        _check_prompt(spec.name, spec.prompt)
     return JUDGED[spec.name](spec)
+
+
+def _check_prompt(name: str, prompt: str) -> None:
+    """Raise InputError for a prompt that does not fit, or a scorer that takes none."""
+    if name not in WORDED:
+        raise InputError(f"The scorer {name!r} takes no prompt.", cure=f"Leave `prompt` out. Those that do: {', '.join(WORDED)}.", name=name)
+    template_of(WORDED[name], prompt, scorer=name)
 
 
 def _unknown(name: str) -> InputError:

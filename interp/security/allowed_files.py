@@ -37,16 +37,25 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Real paths of readable and of forbidden folders; URLs of readable buckets."""
+    """Real paths of readable and of forbidden folders; URLs of readable buckets.
+
+    `uploads` is the folder of `interp.security.uploads`.
+    """
 
     allowed: tuple[str, ...]
     denied: tuple[str, ...] = SYSTEM
     buckets: tuple[str, ...] = ()
+    uploads: str = ""
 
     @classmethod
     def of(cls, found: Settings) -> "Roots":
         """Return the roots of the settings, without the service's own files."""
-        return cls(tuple(map(os.path.realpath, found.allowed_roots)), (*SYSTEM, *map(os.path.realpath, found.own_paths)), found.buckets)
+        return cls(
+            tuple(map(os.path.realpath, found.allowed_roots)),
+            (*SYSTEM, *map(os.path.realpath, found.own_paths)),
+            found.buckets,
+            str(found.uploads_folder),
+        )
 
     def permit(self, real: str) -> bool:
         """Return whether a resolved path is inside."""

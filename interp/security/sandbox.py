@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from interp.config.secrets import FOREIGN
 from interp.config.settings import Settings
 from interp.domain.errors import ChecksBusyError, FilesTakeTooMuchError, GlossatorError, error_classes
-from interp.security.sandbox_server import REQUEST, STATUS
+from interp.security.sandbox_server import REQUEST, STATUS, WITHOUT_NETWORK
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -39,8 +39,8 @@ VARIABLES = frozenset(
     {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}
     | {"XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}
 )
-# One thread: a forked child has no other, and several processes run at once.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+# One thread: a forked child has no other, and several processes run at once. No network: what is not on this machine is a worker's to fetch.
+CONFINED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", WITHOUT_NETWORK: "1"}
 PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -74,10 +74,11 @@ class Task(Generic[Given, Found]):
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """Limits of one process: memory beyond that of its start, and seconds."""
+    """Limits of one process: memory beyond that of its start, seconds, size of files."""
 
     memory_bytes: int
     seconds: float
+    file_bytes: int = MOST_BYTES
 
     @classmethod
     def of(cls, settings: Settings) -> "ResourceLimits":
@@ -180,7 +181,7 @@ class _SandboxProcess:
     def fork(self, limits: ResourceLimits, exchange: int) -> int:
         """Fork a child that answers in a file; return the pipe of its exit status."""
         ended, ending = os.pipe()
-        request = REQUEST.pack(limits.memory_bytes, limits.seconds, MOST_BYTES)
+        request = REQUEST.pack(limits.memory_bytes, limits.seconds, limits.file_bytes)
         try:
             with self._lock:
                 try:
@@ -246,9 +247,14 @@ def _exchange() -> IO[bytes]:
     return tempfile.TemporaryFile(buffering=0)
 
 
+def python_environment() -> dict[str, str]:
+    """Return the environment of a Python process that reads foreign files, without secrets."""
+    return _environment() | {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+
+
 def _environment() -> dict[str, str]:
     named = {name: value for name, value in os.environ.items() if name in VARIABLES and not FOREIGN.fullmatch(name)}
-    return named | ONE_THREAD
+    return named | CONFINED
 
 
 def _raised(content: dict[str, Any]) -> GlossatorError:

@@ -21,14 +21,16 @@ from typing import Any, Never
 
 from interp.domain.errors import GlossatorError
 
-# A request: bytes of memory beyond those of the start, seconds, bytes of the answer. With it come two descriptors: the file of request and answer,
-# and the pipe for the exit status.
+# A request: bytes of memory beyond those of the start, seconds, bytes of the answer and of each other file. With it come two descriptors: the file
+# of request and answer, and the pipe for the exit status.
 REQUEST = struct.Struct("!qdq")
 STATUS = struct.Struct("!i")
 DESCRIPTORS = 2
 READ_BYTES = 1 << 16
 # The only descriptor of a child beside the standard ones.
 EXCHANGE = 3
+# Variable of the environment of processes that read untrusted files: they ask no other host.
+WITHOUT_NETWORK = "FILES_WITHOUT_NETWORK"
 
 
 def main(control: int, preload: Sequence[str], later: Sequence[str] = ()) -> None:

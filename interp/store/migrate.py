@@ -17,11 +17,13 @@ from interp.score.best import BestSoFar, scored, unscored
 from interp.store.db.engine import make_engine
 from interp.store.db.revision import FOLDER
 from interp.store.db.tables import Base, EvidenceRow, FeatureRow, RunRow
-from interp.store.results import dictionary_scores, evidence
+from interp.store.results import dictionary_scores, evidence, label_texts
 from interp.store.results.evidence import Gathered
 
 # From this revision on the listing holds the features of every run.
 LISTED_BY_RUN = "0009"
+# From this revision on the text of each listed label has a row of its own, for search.
+SEARCHED = "0024"
 # PostgreSQL: one upgrade at a time. SQLite: the transaction holds the write lock anyway.
 ADVISORY_LOCK = 0x676C6F73
 NAMES_SHOWN = 3
@@ -42,6 +44,9 @@ def upgrade(url: str, revision: str = "head") -> None:
             # In the migration's own transaction, so that both succeed or neither.
             with Session(connection) as session:
                 _relist(session)
+        if before is not None and before < SEARCHED and revision == "head":
+            with Session(connection) as session:
+                label_texts.index_listed(session)
     engine.dispose()
 
 

@@ -46,7 +46,7 @@ class Subject(Protocol):
         ...
 
     def at(self, hook_point: str) -> "Subject":
-        """Return the same model, reading some of its hook points alone."""
+        """Return the same model, reading some of the hook points that it was opened at."""
         ...
 
     def part(self, x: "torch.Tensor", hook_point: str) -> "torch.Tensor":

@@ -18,7 +18,7 @@ from interp.subject.hooks import HookPoint as SubjectPoint
 from interp.subject.hooks import ModulePoint, Point
 from interp.subject.huggingface import randomise
 from interp.subject.loaded import DTYPES, Capture, HookReachedError, OpenedSubject, SubjectPlan, check_finite, check_weights_exist
-from interp.subject.location import read_config
+from interp.subject.location import read_config, source_of
 from interp.subject.residual import WRITES, is_close, matching, short_row
 from interp.subject.served import module_needs_huggingface
 from interp.subject.taps import stream
@@ -101,7 +101,7 @@ def open_at(spec: SubjectSpec, hook_point: str) -> BridgeSubject:
         # It also opens the tokenizer.
         with panics_as_errors():
             bridge = TransformerBridge.boot_transformers(
-                spec.model, device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model
+                source_of(spec), device=plan.device, dtype=DTYPES[spec.dtype], revision=spec.revision, hf_model=model
             )
     except (ValueError, OSError, RuntimeError, NotImplementedError, KeyError) as cause:
         raise SubjectError(
@@ -133,7 +133,7 @@ def _read_first(spec: SubjectSpec, plan: SubjectPlan, layers: set[int]) -> tuple
     # The attention of the Bridge, so that the streams have no other difference.
     attention = {} if spec.weights == "random" else {"attn_implementation": "eager"}
     model: Any = AutoModelForCausalLM.from_pretrained(
-        spec.model, revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False, **attention
+        source_of(spec), revision=spec.revision, dtype=DTYPES[spec.dtype], trust_remote_code=False, **attention
     )
     if spec.weights == "random":
         randomise(model)

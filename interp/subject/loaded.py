@@ -18,7 +18,7 @@ from interp.domain.vocabulary import Vocabulary
 from interp.security import allowed_files
 from interp.subject import hooks
 from interp.subject.hooks import Point
-from interp.subject.location import check_folder, is_folder, read_config, subject_digest, subject_name
+from interp.subject.location import check_folder, read_config, reading, subject_digest, subject_name
 from interp.subject.shape import ModelShape
 from interp.subject.text.tokenizer import TextEncoder, open_encoder
 
@@ -75,7 +75,12 @@ class SubjectPlan:
 
 
 class OpenedSubject:
-    """Parts of `Subject` that do not depend on the backend."""
+    """Parts of `Subject` that do not depend on the backend.
+
+    `is_concurrent`: forward passes of several threads at once do not disturb one another.
+    """
+
+    is_concurrent = False
 
     def __init__(self, plan: SubjectPlan, model: nn.Module) -> None:
         self.name = plan.name
@@ -102,6 +107,9 @@ class OpenedSubject:
         }
         self._encoder = plan.encoder
         self._plan = plan
+        self._points = {point.name: point for point in plan.points}
+        embedding: Any = getattr(model, "get_input_embeddings", lambda: None)
+        self._embedding = embedding()
 
     def capture(self, tokens: Tensor) -> dict[str, Tensor]:
         """Return each hook point's tensor, `[B, T, ...]`, of one forward pass."""
@@ -122,9 +130,25 @@ class OpenedSubject:
         """Return the logits `[B, T, V]` of tokens int64 `[B, T]`."""
         raise NotImplementedError
 
+    def decoding(self) -> Callable[[Tensor], Tensor]:
+        """Return a function from the next tokens int64 `[B, n]` to the logits `[B, V]`."""
+        read: list[Tensor] = []
+
+        def step(tokens: Tensor) -> Tensor:
+            read.append(tokens)
+            return self.logits(torch.cat(read, dim=1))[:, -1]
+
+        return step
+
     @property
     def shape(self) -> ModelShape:
         return self._plan.shape
+
+    @property
+    def embedding(self) -> Tensor | None:
+        """Return W_E float32 `[V, d_model]`, or None where it is not one matrix in memory."""
+        weight = getattr(self._embedding, "weight", None)
+        return weight.detach().float() if isinstance(weight, Tensor) and weight.dim() == 2 and not weight.is_meta else None
 
     @torch.inference_mode()
     def activations(self, tokens: Tensor) -> Tensor:
@@ -133,10 +157,9 @@ class OpenedSubject:
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def at(self, hook_point: str) -> Self:
-        """Return the same model, reading some of its hook points alone."""
+        """Return the same model, reading some of the hook points that it was opened at."""
         found = copy(self)
-        points = {point.name: point for point in self._plan.points}
-        found._plan = replace(self._plan, points=tuple(points[name] for name in hooks.points_of(hook_point)))
+        found._plan = replace(self._plan, points=tuple(self._points[name] for name in hooks.points_of(hook_point)))
         found.hook_point, found.d_in = hook_point, sum(point.d_in(self._plan.shape) for point in found._plan.points)
         return found
 
@@ -176,10 +199,11 @@ def pick_device(asked: str) -> torch.device:
 def check_weights_exist(spec: SubjectSpec) -> None:
     """Raise FileMissingError for a folder without weights, and the errors of `check_folder`."""
     check_folder(spec)
-    if is_folder(spec) and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(spec.model)):
-        raise FileMissingError(
-            f"{spec.model} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
-        )
+    with reading(spec) as folder:
+        if folder is not None and not any(Path(name).suffix in {".safetensors", ".bin"} for name in allowed_files.names_in(folder)):
+            raise FileMissingError(
+                f"{folder} holds no weights.", why="No .safetensors or .bin file is there.", cure="Save the model with `save_pretrained`."
+            )
 
 
 def check_finite(model: nn.Module, spec: SubjectSpec) -> None:

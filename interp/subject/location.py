@@ -8,16 +8,16 @@ from typing import Any
 
 from pydantic import Field
 
-from interp.domain.cleaning import one_line
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import FileMissingError, InputError, SubjectError
 from interp.domain.spec import SubjectSpec
-from interp.security import allowed_files
+from interp.security import allowed_files, uploads
 from interp.security.allowed_files import Roots, file_digest
 from interp.security.bounded_json import MODEL_CONFIG, MODEL_HEADER, TOKENIZER, JsonLimits, read_json
 from interp.security.foreign_config import Foreign, typed
+from interp.subject.gguf.folder import SUFFIX, VERSION, existing_folder_of, is_gguf
+from interp.subject.gguf.folder import file_digest as gguf_digest
 
-SHOWN = 300  # characters of a Hub's error
 # Folder names that do not name the model; their parent's name does.
 PLAIN_FOLDERS = frozenset({"subject", "model", "checkpoint", "final"})
 LONGEST_NAME = 200
@@ -35,30 +35,59 @@ class ConfigNames(Foreign):
     path: str | None = Field(default=None, alias="_name_or_path")
 
 
-def is_folder(spec: SubjectSpec) -> bool:
-    """Return whether the subject is a local folder; raises FileMissingError for a missing one."""
+def folder_of(spec: SubjectSpec) -> Path | None:
+    """Return the subject's folder, None for a name of the Hub; raises FileMissingError.
+
+    That of a GGUF file is the converted one, which is readable within `reading` alone.
+    """
+    if uploads.is_upload(spec.model):
+        return _uploaded_folder(spec)
     if not looks_like_path(spec.model) and not allowed_files.current().permit_path(spec.model):
-        return False
+        return None
     kind = allowed_files.kind_of(spec.model)
     if kind == "folder":
-        return True
-    if kind == "file" and spec.model.endswith(".gguf"):
-        raise _unconverted(spec.model)
+        return Path(spec.model)
+    if kind == "file" and is_gguf(spec.model):
+        return existing_folder_of(spec.model)
     if looks_like_path(spec.model) or kind != "nothing":
         raise FileMissingError(
             f"{spec.model} is no folder.",
-            why="A subject is a folder in Hugging Face form (config.json, weights, tokenizer), or a model name of the Hub.",
+            why="A subject is a folder in Hugging Face form (config.json, weights, tokenizer), a GGUF file, or a model name of the Hub.",
             cure="Check the path; a relative one counts from where the service was started.",
         )
-    return False
+    return None
 
 
-def _unconverted(file: str) -> FileMissingError:
-    return FileMissingError(
-        f"{file} is a GGUF file.",
-        why="A job reads config and tokenizer from files beside the weights.",
-        cure=f"Convert it once, and name the folder: python -m interp.subject.gguf_file {file} FOLDER",
-    )
+def _uploaded_folder(spec: SubjectSpec) -> Path:
+    if is_gguf(spec.model):
+        return existing_folder_of(spec.model)
+    folder = uploads.local(spec.model)
+    with allowed_files.within(uploads.roots_of(spec.model)):
+        if not allowed_files.is_folder(folder):
+            raise FileMissingError(
+                f"{spec.model} is no folder.", why="A subject is a folder in Hugging Face form or a GGUF file.", cure="Upload one."
+            )
+    return folder
+
+
+@contextmanager
+def reading(spec: SubjectSpec) -> Iterator[Path | None]:
+    """Yield the subject's folder (None: a name of the Hub), readable within the block."""
+    folder = folder_of(spec)
+    if folder is not None and not is_gguf(spec.model):
+        with allowed_files.within(uploads.roots_of(spec.model) if uploads.is_upload(spec.model) else allowed_files.current()):
+            yield folder
+        return
+    from huggingface_hub import constants
+
+    # Links in the Hub's cache point to blobs in it.
+    with allowed_files.within(Roots((os.path.realpath(folder or constants.HF_HUB_CACHE),), allowed_files.SYSTEM)):
+        yield folder
+
+
+def source_of(spec: SubjectSpec) -> str:
+    """Return what libraries open: the subject's folder, or its name on the Hub."""
+    return str(folder_of(spec) or spec.model)
 
 
 def looks_like_path(model: str) -> bool:
@@ -71,15 +100,19 @@ def check_folder(spec: SubjectSpec) -> None:
 
     Raises PathRefusedError, NotRegularFileError, and SubjectError for shards in another folder or an adapter of another model.
     """
-    if not is_folder(spec):
+    with reading(spec) as folder:
+        if folder is not None:
+            _check_folder(spec, folder)
+            return
         # The libraries prefer a folder of the working directory to a name of the Hub.
         if os.path.lexists(spec.model):
             raise allowed_files.refused(spec.model)
         from interp.subject import hub
 
         hub.guard_hub()
-        return
-    folder = Path(spec.model)
+
+
+def _check_folder(spec: SubjectSpec, folder: Path) -> None:
     allowed_files.check_folder(folder)
     names = allowed_files.names_in(folder)
     if "adapter_config.json" in names:
@@ -94,26 +127,34 @@ def check_folder(spec: SubjectSpec) -> None:
 
 def subject_file(spec: SubjectSpec, name: str) -> Path:
     """Return a file's path, fetched to the cache for the Hub; raises FileMissingError."""
-    if is_folder(spec):
-        path = Path(spec.model) / name
-        if allowed_files.is_file(path):
-            return path
-        if ggufs := [file for file in allowed_files.names_in(spec.model) if file.endswith(".gguf")]:
-            raise _unconverted(str(Path(spec.model) / ggufs[0]))
-        raise FileMissingError(
-            f"{path} does not exist.", why="The subject's folder is not complete.", cure="Save model and tokenizer with `save_pretrained`."
-        )
-    return _hub_file(spec, name)
+    with reading(spec) as folder:
+        return _file(spec, folder, name)
+
+
+def _file(spec: SubjectSpec, folder: Path | None, name: str) -> Path:
+    if folder is None:
+        return _hub_file(spec, name)
+    path = folder / name
+    if allowed_files.is_file(path):
+        return path
+    ggufs = [file for file in allowed_files.names_in(folder) if file.endswith(SUFFIX)]
+    raise FileMissingError(
+        f"{path} does not exist.",
+        why="The subject's folder is not complete.",
+        cure=f"Name the file itself: {folder / ggufs[0]}" if ggufs else "Save model and tokenizer with `save_pretrained`.",
+    )
 
 
 def is_at_hand(spec: SubjectSpec) -> bool:
     """Return whether a subject's small files can be read without the network, if at all."""
+    if uploads.is_upload(spec.model):
+        return uploads.is_here(spec.model)
     if looks_like_path(spec.model):
         return True
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    if constants.HF_HUB_OFFLINE or is_folder(spec):
+    if constants.HF_HUB_OFFLINE or is_gguf(spec.model) or folder_of(spec) is not None:
         return True
     try:
         return all(isinstance(try_to_load_from_cache(spec.model, name, revision=spec.revision), str) for name in REQUIRED_FILES)
@@ -142,27 +183,14 @@ def read_config(spec: SubjectSpec) -> dict[str, Any]:
 
 def read_subject_json(spec: SubjectSpec, name: str, error: type[InputError] = SubjectError, limits: JsonLimits = MODEL_CONFIG) -> dict[str, Any]:
     """Read one of the subject's JSON files; raises FileMissingError, or `error` for invalid content."""
-    with _reading(spec):
-        return read_json(subject_file(spec, name), error, limits)
+    with reading(spec) as folder:
+        return read_json(_file(spec, folder, name), error, limits)
 
 
 def read_subject_bytes(spec: SubjectSpec, name: str) -> bytes:
     """Read a file of the subject that was read as JSON before; raises FileMissingError."""
-    with _reading(spec), allowed_files.open_file(subject_file(spec, name)) as handle:
+    with reading(spec) as folder, allowed_files.open_file(_file(spec, folder, name)) as handle:
         return handle.read(TOKENIZER.nbytes)
-
-
-@contextmanager
-def _reading(spec: SubjectSpec) -> Iterator[None]:
-    """Restrict reading to the Hub's cache, for a subject of the Hub."""
-    if is_folder(spec):
-        yield
-        return
-    from huggingface_hub import constants
-
-    # Links in the cache point to blobs in it.
-    with allowed_files.within(Roots((os.path.realpath(constants.HF_HUB_CACHE),), allowed_files.SYSTEM)):
-        yield
 
 
 def subject_digest(spec: SubjectSpec) -> str:
@@ -170,11 +198,14 @@ def subject_digest(spec: SubjectSpec) -> str:
     if spec.weights == "random":
         trained = spec.model_copy(update={"weights": "trained"})
         return digest_of({"version": IDENTITY_VERSION, "random_weights_of": subject_digest(trained)})
-    if not is_folder(spec):
+    if is_gguf(spec.model):
+        return digest_of({"version": IDENTITY_VERSION, "gguf": gguf_digest(spec.model), "conversion": VERSION})
+    if folder_of(spec) is None:
         return digest_of({"version": IDENTITY_VERSION, "hub": spec.model, "commit": hub_commit(spec)})
-    paths = [Path(spec.model) / name for name in allowed_files.names_in(spec.model)]
-    deciding = [path for path in paths if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
-    return digest_of({"version": IDENTITY_VERSION, "files": {path.name: file_digest(path) for path in deciding if allowed_files.is_file(path)}})
+    with reading(spec) as folder:
+        paths = [folder / name for name in allowed_files.names_in(folder)] if folder else []
+        deciding = [path for path in paths if path.suffix in SUBJECT_SUFFIXES or path.name in SUBJECT_FILES]
+        return digest_of({"version": IDENTITY_VERSION, "files": {path.name: file_digest(path) for path in deciding if allowed_files.is_file(path)}})
 
 
 def subject_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
@@ -188,34 +219,18 @@ def _trained_name(spec: SubjectSpec, config: dict[str, Any]) -> str:
     given = Path(parsed.given or parsed.path or "").name
     if given:
         return given
-    path = Path(spec.model)
-    if is_folder(spec) and path.resolve().name in PLAIN_FOLDERS:
-        return path.resolve().parent.name
-    return path.resolve().name if is_folder(spec) else path.name
+    path = uploads.local(spec.model) if uploads.is_upload(spec.model) else Path(spec.model)
+    if folder_of(spec) is None:
+        return path.name
+    return path.resolve().parent.name if path.resolve().name in PLAIN_FOLDERS else path.resolve().name
 
 
 def _hub_file(spec: SubjectSpec, name: str) -> Path:
-    import httpx2
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     from interp.subject import hub
+    from interp.subject.hub_errors import hub_errors
 
     hub.guard_hub()
-    try:
-        with hub.small_files():
-            return Path(hf_hub_download(spec.model, name, revision=spec.revision))
-    except HFValidationError as cause:
-        raise FileMissingError(f"{spec.model} is neither a folder nor a model name of the Hub.", why=str(cause), cure="Check the path.") from cause
-    except LocalEntryNotFoundError as cause:
-        raise FileMissingError(
-            f"{name} of {spec.model} is not on this machine.",
-            why="There is no such folder, and the Hub does not answer or is switched off.",
-            cure=f"Give a folder, or fetch it where the Hub answers: `hf download {spec.model}`.",
-        ) from cause
-    except EntryNotFoundError as cause:
-        raise FileMissingError(f"{spec.model} has no {name} on the Hub.", cure="Use a model of transformers with a fast tokenizer.") from cause
-    except (HfHubHTTPError, httpx2.HTTPError) as cause:
-        raise SubjectError(
-            f"The Hub does not give {name} of {spec.model}.", why=one_line(str(cause), SHOWN), cure="Check name, revision and access token."
-        ) from cause
+    with hub_errors(f"{name} of {spec.model}", SubjectError, no_file="Use a model of transformers with a fast tokenizer."), hub.small_files():
+        return Path(hf_hub_download(spec.model, name, revision=spec.revision))

@@ -21,6 +21,9 @@ HEAD = ("head_dim",)
 VOCABULARY = ("vocab_size",)
 SIZES = (*WIDTH, *LAYERS, *HEADS, *KEY_HEADS, *MLP, *CONTEXT, *HEAD, *VOCABULARY)
 
+# A config may describe this many times the numbers in the files (packed and shared weights), and any small model.
+MOST_DESCRIBED, SMALL = 8, 1 << 26
+
 # Limits, some ten times the largest known: arrays of these sizes are allocated before weights are read.
 MOST = {WIDTH: 1 << 18, LAYERS: 2000, HEADS: 1 << 14, KEY_HEADS: 1 << 14, MLP: 1 << 20, CONTEXT: 1 << 30, HEAD: 1 << 16, VOCABULARY: 1 << 22}
 
@@ -79,6 +82,17 @@ class ModelShape:
             d_heads=heads * _size(sizes, HEAD, default=d_model // heads),
             vocabulary=_size(sizes, VOCABULARY),
             context=_size(sizes, CONTEXT),
+        )
+
+
+def check_described(shape: ModelShape, held: int) -> None:
+    """Raise SubjectError for weights of `held` numbers, far fewer than the config describes."""
+    described = shape.vocabulary * shape.d_model + shape.layers * shape.d_model**2
+    if described > MOST_DESCRIBED * held + SMALL:
+        raise SubjectError(
+            "config.json describes a larger model than the weights hold.",
+            why=f"Embedding and attention alone have some {described} numbers, the files have {held}.",
+            cure="Put the config.json beside the weights that was saved with them.",
         )
 
 

@@ -3,6 +3,7 @@
 The layouts of the common decoder families are known; TransformerBridge may find others.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,16 +58,22 @@ class Tap:
     def hook(self, use: Callable[[Any], Tensor | None]) -> Any:
         """Call `use` with the tensor in later forward passes; return the hook's handle.
 
-        What `use` returns replaces the tensor, which must be `whole`.
+        What `use` returns replaces the tensor, which must be `whole`. Forward passes of other threads are not seen: a live request may read the model
+        while a collection does.
         """
+        caller = threading.get_ident()
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            if threading.get_ident() != caller:
+                return None
             new = use(self._part(args[0] if args else kwargs.get("hidden_states")))
             if new is None:
                 return None
             return ((new, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": new})
 
         def after(_: nn.Module, __: Any, output: Any) -> Any:
+            if threading.get_ident() != caller:
+                return None
             is_tuple = isinstance(output, tuple)
             new = use(self._part(output[0] if is_tuple else output))
             return (new, *output[1:]) if is_tuple and new is not None else new

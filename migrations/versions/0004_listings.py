@@ -1,8 +1,12 @@
 """Listings of a book of a million features: indexes that hold all that filters look at, and the search for a part of a label."""
 
+import logging
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.exc import DBAPIError
+
+log = logging.getLogger(__name__)
 
 revision = "0004"
 down_revision = "0003"
@@ -97,4 +101,4 @@ def _index_trigrams() -> None:
             for table, column in TEXTS:
                 op.execute(f"CREATE INDEX ix_{table}_trigrams ON {table} USING gin ({column} gin_trgm_ops)")
     except DBAPIError as error:
-        print(f"No index for the search in labels, which will take more pages: {str(error.orig).strip()}")
+        log.warning(f"No index for the search in labels, which will take more pages: {str(error.orig).strip()}")

@@ -23,6 +23,7 @@ from benches.in_process import InProcess
 from glossator import Client
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
+from interp.search import embedder
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import JobRow
 from tests.fakes.full_server import FullServer
@@ -95,6 +96,10 @@ def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(askin
         ({"controls": ["null", "judge_swap"]}, "invalid-input", "'judge_swap' needs a language model (second_judge)"),
         ({"scorers": ["embedding"]}, "invalid-input", "'embedding' needs a language model (embedding)"),
         ({"explainers": ["charm"]}, "invalid-input", "There is no explainer 'charm'"),
+        ({"explainers": [{"name": "contexts", "prompt": "{{contexts}}"}]}, "invalid-input", "{{fence_rule}} is missing"),
+        ({"explainers": [{"name": "pattern", "prompt": "x"}]}, "invalid-input", "'pattern' takes no prompt"),
+        ({"scorers": [{"name": "fuzz", "prompt": "{{contexts}}"}]}, "invalid-input", "{{fence_rule}} is missing"),
+        ({"scorers": [{"name": "simulation", "prompt": "x"}]}, "invalid-input", "'simulation' takes no prompt"),
         ({"scorers": ["charm"]}, "invalid-input", "There is no scorer 'charm'"),
         ({"explainers": [{"name": "best_of", "base": "clusters"}]}, "invalid-input", "cannot build on 'clusters'"),
         ({"scorers": [{"name": "simulation", "stop": "sequential", "width": 0.1}]}, "invalid-input", "cannot stop early"),
@@ -112,8 +117,9 @@ def test_a_job_whose_models_answer_is_taken_with_its_base_urls_written_out(askin
     ],
 )
 def test_what_cannot_work_is_refused_and_leaves_nothing(
-    asking: httpx.Client, store: Engine, body: dict[str, Any], change: dict[str, Any], code: str, says: str
+    asking: httpx.Client, store: Engine, body: dict[str, Any], change: dict[str, Any], code: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(embedder, "is_installed", lambda: False)
     before = jobs_stored(store)
     response = asking.post("/v1/jobs", json=body | change)
     problem = response.json()
@@ -248,6 +254,20 @@ def test_a_dry_run_stores_nothing_asks_nobody_and_says_what_it_rests_on(
     assert found["total"]["cost_usd"] == pytest.approx(cost)
 
 
+def test_the_rounds_of_an_agent_are_counted_as_questions_of_their_own(asking: httpx.Client, body: dict[str, Any]) -> None:
+    found = estimate(asking, body | {"explainers": [{"name": "agent", "rounds": 3}], "scorers": []})
+    calls = {(row["stage"], row["purpose"]): row["calls"] for row in found["rows"]}
+    assert calls == {("propose", "agent"): 3 * tiny.FEATURES, ("explain", "agent"): tiny.FEATURES}
+    once = estimate(asking, body | {"explainers": [{"name": "agent", "rounds": 1}], "scorers": []})
+    assert found["total"]["prompt_tokens"] > 3 * once["total"]["prompt_tokens"] / 2, "later questions show the rounds before"
+
+
+def test_changes_of_predictions_cost_no_question(asking: httpx.Client, body: dict[str, Any]) -> None:
+    explainers = [{"name": "output_tokens", "output": output} for output in ("vocab_proj", "token_change")]
+    found = [estimate(asking, body | {"explainers": [one], "scorers": []})["total"]["calls"] for one in explainers]
+    assert found == [tiny.FEATURES, tiny.FEATURES]
+
+
 def test_an_unknown_price_is_unknown_and_not_nothing(asking: httpx.Client, body: dict[str, Any]) -> None:
     found = estimate(asking, body | {"models": {"explainer": MODEL, "judge": {"model": "scripted-judge"}}})
     assert found["total"]["cost_usd"] is None
@@ -261,10 +281,73 @@ def test_an_estimate_is_held_against_the_budget(asking: httpx.Client, body: dict
     assert estimate(asking, body | {"budget": {"calls": 10**6, "usd": 1000}})["within_budget"] is True
 
 
+def test_a_job_may_bring_its_own_words(asking: httpx.Client, body: dict[str, Any]) -> None:
+    """Longer words cost more, and the job keeps them."""
+    longer = "Take your time. " * 200
+    texts = {
+        "explainers": f"{longer}{{{{fence_rule}}}}\n{{{{answer}}}}\n{{{{contexts}}}}",
+        "scorers": f"{longer}{{{{fence_rule}}}}\n{{{{answer}}}}\n{{{{explanation}}}}\n{{{{contexts}}}}",
+    }
+    own = {"explainers": [{"name": "contexts", "prompt": texts["explainers"]}], "scorers": [LLM["scorers"][0] | {"prompt": texts["scorers"]}]}
+    ours, theirs = (estimate(asking, body | change)["rows"] for change in ({}, own))
+    assert [row["calls"] for row in theirs] == [row["calls"] for row in ours]
+    assert all(their["prompt_tokens"] > our["prompt_tokens"] for their, our in zip(theirs, ours, strict=True))
+    job = asking.post("/v1/jobs", json=body | own)
+    assert job.status_code == 202, job.text
+    assert [job.json()["spec"][part][0]["prompt"] for part in texts] == list(texts.values())
+
+
 def test_random_weights_count_twice(asking: httpx.Client, body: dict[str, Any]) -> None:
     once, twice = estimate(asking, body), estimate(asking, body | {"controls": ["null", "random_weights"]})
     assert twice["includes_control"] and not once["includes_control"]
     assert twice["total"]["calls"] == 2 * once["total"]["calls"]
+
+
+POSTED = {"explainers": [{"name": "endpoint", "url": "http://127.0.0.1:9/explain"}], "scorers": [], "models": {}}
+
+
+def posted(**options: Any) -> dict[str, Any]:
+    """A job whose explainer is a URL that nobody listens on."""
+    return POSTED | {"explainers": [POSTED["explainers"][0] | options]}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (posted(url="http://169.254.169.254/latest"), "endpoint-refused", "explainers[0].url names an endpoint"),
+        (posted(url="http://127.0.0.1:9/explain/../admin"), "endpoint-unreachable", "explainers[0].url cannot be called"),
+        (posted(url="http://127.0.0.1:9/explain?key=hunter2"), "invalid-input", "explainers[0].url may hold a key"),
+        (posted(url="http://me:hunter2@127.0.0.1:9/explain"), "invalid-input", "explainers[0].url may hold a key"),
+        (posted() | {"budget": {"usd": 1}}, "price-unknown", "the price of a call"),
+        (posted(price=1) | {"budget": {"usd": 1, "tokens": 5}}, "invalid-input", "how many a call"),
+        ({"explainers": [{"name": "best_of", "base": "endpoint"}]}, "invalid-input", "cannot build on 'endpoint'"),
+    ],
+)
+def test_an_explainer_behind_a_url_is_checked_at_submission(
+    asking_too: Callable[[str], httpx.Client], store: Engine, body: dict[str, Any], change: dict[str, Any], code: str, says: str
+) -> None:
+    before, http = jobs_stored(store), asking_too("http://127.0.0.1:9/explain")
+    for path in ("/v1/jobs", "/v1/jobs/estimate"):
+        problem = http.post(path, json=body | change).json()
+        assert (problem["code"], says in problem["detail"]) == (code, True), problem
+        assert problem["cure"]
+        assert "hunter2" not in str(problem)
+    assert jobs_stored(store) == before
+
+
+def test_an_estimate_counts_what_is_posted_and_needs_no_model(asking_too: Callable[[str], httpx.Client], body: dict[str, Any]) -> None:
+    http = asking_too("http://127.0.0.1:9/explain")
+    (row,) = estimate(http, body | posted(price=0.5, most_tokens=100))["rows"]
+    assert (row["stage"], row["role"], row["model"]) == ("explain", "endpoint", "http://127.0.0.1:9/explain")
+    assert (row["calls"], row["prompt_tokens"], row["cost_usd"]) == (tiny.FEATURES, 100 * tiny.FEATURES, pytest.approx(0.5 * tiny.FEATURES))
+    found = estimate(http, body | posted())
+    assert (found["total"]["calls"], found["total"]["cost_usd"]) == (tiny.FEATURES, None)
+    assert "set the explainer's price" in found["total"]["why"]
+    job = http.post("/v1/jobs", json=body | posted())
+    assert job.status_code == 202
+    offered = 'name="explainers" value="endpoint"'
+    assert offered in http.get("/explain", params={"from": job.json()["id"]}).text, "the form keeps what an earlier job had"
+    assert offered not in http.get("/explain").text
 
 
 def test_a_job_of_rules_alone_costs_nothing(asking: httpx.Client, tiny_job: JobSpec) -> None:

@@ -61,7 +61,7 @@ def test_a_check_is_a_job_of_its_own_with_a_report(http: httpx.Client, settings:
     assert losses["ce_spliced"] == pytest.approx(losses["ce_clean"], abs=1e-4)
     assert losses["ce_zero"] != pytest.approx(losses["ce_clean"], abs=1e-2)
     recovered = report["figures"]["ce_recovered"]
-    assert recovered["value"] is None and recovered["why"].startswith("Zeros in place"), "a random model predicts nothing that could be lost"
+    assert recovered["value"] is None and recovered["why"].startswith("The ablation does not"), "a random model predicts nothing that could be lost"
     assert report["figures"]["l0"]["value"] == pytest.approx(tiny.WIDTH)
     assert report["dictionary"]["hook_point"] == tiny.HOOK_POINT
     listed = http.get("/v1/jobs").json()["items"]
@@ -136,6 +136,7 @@ def glossator(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | {"GLOSSATOR_API_URL": url}, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.parametrize("service_settings", ["sqlite"], indirect=True)
 def test_the_command_line_exits_with_1_where_a_fault_is_found(url: str, tiny_job: JobSpec, exact_job: JobSpec, tmp_path: Path) -> None:
     well = run(url, exact_job, tmp_path)
     assert well.returncode == 0, well.stderr

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import Result
 from sqlalchemy import Engine
@@ -107,11 +108,12 @@ def test_a_dead_feature_is_shown(command: Command) -> None:
     assert "no label: no context fires" in result.stdout
 
 
-def test_jsonl_export_is_what_the_api_says(command: Command, client: Client, tmp_path: Path) -> None:
-    expected = list(client.list_explanations(dictionary=NAME))
-    assert [json.loads(line) for line in command("export", NAME).stdout.splitlines()] == expected
-    command("export", NAME, "-o", str(tmp_path / "book.jsonl"))
-    assert [json.loads(line) for line in (tmp_path / "book.jsonl").read_text().splitlines()] == expected
+def test_what_is_printed_is_what_the_api_streams(command: Command, http: httpx.Client) -> None:
+    for form in ("jsonl", "csv"):
+        streamed = http.get(f"/v1/dictionaries/{NAME}/features", params={"format": form, "min_score": 0.5, "explainer": "pattern"})
+        printed = command("export", NAME, "--format", form, "--min-score", "0.5", "--explainer", "pattern").stdout
+        assert printed.splitlines() == streamed.text.splitlines()
+        assert len(printed.splitlines()) == 5 + (form == "csv")
 
 
 def test_csv_export_has_a_row_a_score(command: Command) -> None:

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from api.app import create_app
+from api.cli import main
 from api.demo.local_servers import free_port
 from benches.in_process import InProcess
 from interp.config.environment import check_names
-from interp.config.settings import Settings
+from interp.config.settings import Settings, settings
 from interp.domain.errors import SettingsInvalidError
 from interp.store import migrate
 from interp.store.db.engine import make_engine
@@ -40,8 +41,20 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_misspelt_variable_stops_every_command(tmp_path: Path, arguments: list[str]) -> None:
-    assert "Did you mean GLOSSATOR_DATABASE_URL?" in told(run(tmp_path, *arguments, GLOSSATOR_DATABASE_ULR="x"))
+def test_a_misspelt_variable_stops_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    """In this process: settings are the first that a command looks at."""
+    for name, value in {"GLOSSATOR_HOME": str(tmp_path), "GLOSSATOR_PORT": "1", "GLOSSATOR_DATABASE_ULR": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["glossator", *arguments])
+    settings.cache_clear()
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    settings.cache_clear()
+    printed = capsys.readouterr()
+    done = subprocess.CompletedProcess(arguments, int(str(exit_.value.code)), printed.out, printed.err)
+    assert "Did you mean GLOSSATOR_DATABASE_URL?" in told(done)
 
 
 def test_a_worker_process_of_its_own_says_the_same(tmp_path: Path) -> None:
@@ -107,10 +120,10 @@ def test_names_that_are_like_no_setting_are_warned_of_once_and_those_of_other_pr
 
 
 def test_a_database_of_another_version_is_told(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url, "0002")
+    database_url = Settings(home=tmp_path).database_url
+    migrate.upgrade(database_url, "0002")
     assert "glossator db upgrade" in told(run(tmp_path, "job", "list"))
-    engine = make_engine(settings.database_url)
+    engine = make_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.reads import cursors
-from api.routes.dictionaries import FeatureFilters
+from api.reads.dictionaries import FeatureFilters
 from tests.api.synthetic import NAME
 
 ALLOWED = {200, 404, 405, 422}

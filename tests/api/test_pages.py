@@ -1,13 +1,15 @@
 """Listings: every row once, in order, whatever the sort, the filter and the size of a page."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
+from api.reads import features
 from interp.store.db.engine import snapshot
 from interp.store.listings import keyset, queries
 from interp.store.listings.queries import FeatureQuery, FeatureSort, Position
@@ -20,7 +22,9 @@ rows_strategy = st.lists(
             "score": numbers,
             "lift": numbers,
             "shrunken_score": numbers,
+            "q_value": numbers,
             "density": st.sampled_from([0.0, 0.001, 0.5]),
+            "max_activation": st.sampled_from([0.0, 2.5, 7.0]),
             "label": st.sampled_from([None, "a", "ab", "b", "c"]),
             "state": st.sampled_from(["active", "rare", "dead"]),
         }
@@ -63,7 +67,7 @@ def walk(store: Engine, query: FeatureQuery) -> list[int]:
     place: Position | None = None
     while True:
         with snapshot(store) as session:
-            page = queries.features(session, FeatureQuery(**{name: getattr(query, name) for name in FeatureQuery.__slots__} | {"after": place}))
+            page = queries.features(session, replace(query, after=place))
         assert len(page.rows) <= query.limit
         walked += [row.feature for row in page.rows]
         place = page.next
@@ -108,3 +112,21 @@ def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: Feat
         index = (*index, "SEARCH features USING COVERING INDEX sqlite_autoindex_features_1 ")
     assert plan
     assert all(line.startswith(index) for line in plan), plan
+
+
+def test_the_features_beside_one_are_found_by_whole_numbers(store: Engine) -> None:
+    """PostgreSQL compares its integer columns with a float by reading every row."""
+    bound: list[object] = []
+
+    def hear(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if "FROM features" in statement:
+            bound.extend(parameters.values() if isinstance(parameters, dict) else parameters)
+
+    event.listen(store, "before_cursor_execute", hear)
+    try:
+        with snapshot(store) as session:
+            assert features.beside(session, synthetic.NAME, "3", None) == ("2", "4")
+    finally:
+        event.remove(store, "before_cursor_execute", hear)
+    assert bound
+    assert not any(isinstance(value, float) for value in bound)

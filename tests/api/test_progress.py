@@ -59,6 +59,14 @@ def test_a_terminal_gets_bars_with_rate_and_time_left() -> None:
     assert "took 0:10" in shown
 
 
+def test_what_has_no_time_left_yet_has_no_rate_either() -> None:
+    buffer = io.StringIO()
+    with LiveBars(Console(file=buffer, width=120, force_terminal=True, color_system=None)) as bars:
+        bars.show(state("running", stage("collect", 1, 25_000, eta_seconds=None)))
+    assert "1/25,000" in buffer.getvalue()
+    assert "tokens/s" not in buffer.getvalue()
+
+
 class Flaky:
     """A client whose server goes away after the first event, is back at the third look, and then sees the job end."""
 
@@ -171,8 +179,7 @@ def test_a_demo_that_explained_nothing_fails_with_the_commonest_reason() -> None
     reader: Any = SimpleNamespace(list_explanations=lambda **_filters: iter(rows))
     job = {
         "id": "a",
-        "dictionary": "toy@1",
-        "run": "toy@1/1",
+        "runs": [{"dictionary": "toy@1", "run": "toy@1/1"}],
         "summary": {"features": {"asked": 3, "explained": 0, "rare": 0, "dead": 0, "failed": 0}},
     }
     with pytest.raises(NothingExplainedError) as failed:
@@ -186,5 +193,5 @@ def test_a_demo_whose_chunks_all_failed_says_how_many() -> None:
     reader: Any = SimpleNamespace(list_explanations=lambda **_filters: iter(()))
     counts = {"asked": 1200, "explained": 0, "rare": 100, "dead": 0, "failed": 1100}
     with pytest.raises(NothingExplainedError) as failed:
-        require_explained(reader, {"id": "a", "dictionary": "toy@1", "run": None, "summary": {"features": counts}})
+        require_explained(reader, {"id": "a", "runs": [], "summary": {"features": counts}})
     assert failed.value.what == "Of 1,200 features none was explained: 100 rare, 1,100 failed"

@@ -20,7 +20,7 @@ from tests.api.synthetic import NAME
 SERVER_SIDE = ("torch", "transformers", "scipy", "numpy", "celery", "kombu", "sqlalchemy", "alembic", "openai", "fastapi", "starlette", "uvicorn")
 # What a command that reads a local SQLite database does without.
 WITHOUT_A_SERVER = {*SERVER_SIDE, "httpx", "anyio", "psycopg", "opentelemetry", "structlog", "genai_prices"} - {"sqlalchemy", "numpy"}
-ON_THE_SERVERS_MACHINE = {"serve", "worker", "doctor", "demo", "fake-llm", "db"}
+ON_THE_SERVERS_MACHINE = {"serve", "run", "worker", "doctor", "demo", "fake-llm", "db"}
 CLIENTS = sorted(set(COMMANDS) - ON_THE_SERVERS_MACHINE)
 RUN = """
 import json, sys

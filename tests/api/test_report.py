@@ -31,7 +31,9 @@ FIGURES: dict[str, Any] = {
 def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None:
     spent = {"questions": 317, "attempts": 362, "prompt_tokens": 271_734, "completion_tokens": 24_640, "cost_usd": None}
     random = {"job": "r", "scores": {"detection": {"median": 0.52, "lift": 0.04}}}
-    report.print_caveats({"scores": {"detection": FIGURES}, "random_weights": random, "language_models": spent})
+    beside = {"median": 0.5, "difference": 0.07, "interval": [0.02, 0.12], "pairs": 31}
+    directions = {"dictionaries": [{"dictionary": "gpt2@8-res", "scores": {"detection": beside}}]}
+    report.print_caveats({"scores": {"detection": FIGURES}, "random_weights": random, "random_dictionary": directions, "language_models": spent})
     said = capsys.readouterr().out
     for part in (
         "19% of the spread between features is more than noise; of the 20 that look worst, 65% are expected to be",
@@ -40,9 +42,16 @@ def test_a_report_says_what_to_doubt(capsys: pytest.CaptureFixture[str]) -> None
         "asked again, the judge agrees with itself: kappa 0.80, 90% of 64 answers",
         "the judge says yes to 90% of known yes and no to 80% of known no; median without its misreadings 0.71 [0.65, 0.80]",
         "on random weights the median is 0.52 (lift over them +0.04)",
+        "with random directions the median is 0.50; paired difference +0.07 on 31 features that both score [+0.02, +0.12]",
         "317 questions in 362 attempts, 271,734 + 24,640 tokens, cost unknown",
     ):
         assert part in said
+
+
+def test_a_dictionary_without_any_score_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = {"metric": None, "scored": 0, "undefined": 0, "median": None, "median_lift": None, "tested": 0, "better_than_null": 0}
+    report._print_scores({"detection": nothing | {"significant_at": 0.05}})
+    assert "0 of 0" in capsys.readouterr().out
 
 
 def test_a_report_of_rules_says_nothing_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from api.cli import app, checks
 from api.cli.commands import doctor, serve
 from interp.config.settings import Settings
+from tests.faults.waiting import until
 
 GLOSSATOR = [sys.executable, "-c", "from api.cli import main; main()"]
 
@@ -25,16 +26,25 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def test_serve_makes_its_database_takes_a_free_port_says_where_and_stops_on_sigterm(tmp_path: Path) -> None:
-    command = [*GLOSSATOR, "serve", "--port", "0", "--no-workers"]
-    process = subprocess.Popen(command, env=environment(tmp_path / "home"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*GLOSSATOR, "serve", "--port", "0", "--no-workers", "--open"]
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        command, env=environment(tmp_path / "home") | {"BROWSER": f"{browser} %s"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout
         line = process.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:\d+", line)
         assert found, line + process.communicate(timeout=30)[1]
+        assert "`glossator keys create`" in process.stdout.readline(), "it says that there is no key"
         answer = httpx.get(f"{found[0]}/readyz").json()
         assert answer == {"ready": True, "checks": {"database": "ok", "migrations": "ok", "broker": "ok", "artifacts": "ok", "disk": "ok"}}
         assert httpx.get(f"{found[0]}/healthz").json()["status"] == "ok"
+        assert f"pages: {found[0]}/," in line
+        until(lambda: opened.exists() or None, "the browser, which --open starts")
+        assert opened.read_text().strip() == f"{found[0]}/"
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode == 0

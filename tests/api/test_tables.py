@@ -28,7 +28,17 @@ ID = "0199f3a4-7c1e-7b3a-9d55-2f6f1f0c7a11"
 ROWS: dict[str, tuple[tuple[TableColumn, ...], list[Any], tuple[str, ...]]] = {
     "jobs": (
         jobs.LISTED,
-        [(ID, Text("completed"), Text("gpt2-small@8-res-jb-of-a-long-name"), "24,576/24,576", "2026-11-29 18:00:00", "12:40:11")],
+        [
+            (
+                ID,
+                Text("completed"),
+                Text("gpt2-small@8-res-jb-of-a-long-name"),
+                "24,576/24,576",
+                "2026-11-29 18:00:00",
+                "12:40:11",
+                "team-of-a-long-name",
+            )
+        ],
         ("job", "status", "dictionary", "features"),
     ),
     "features": (

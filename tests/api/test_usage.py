@@ -95,6 +95,7 @@ def test_a_job_without_calls_has_an_empty_usage(client: Client, body: dict[str, 
         "attempts": 0,
         "prompt_tokens": 0,
         "completion_tokens": 0,
+        "cached_tokens": 0,
         "cost_usd": 0.0,
         "priced_usd": 0.0,
     }

@@ -166,5 +166,5 @@ def test_db_prune_says_what_would_go_and_then_does_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(serve, "settings", lambda: settings)
     for flags in (["--dry-run"], []):
         result = CliRunner().invoke(app, ["db", "prune", "--json", *flags], catch_exceptions=False)
-        assert json.loads(result.stdout) == {"webhooks": 0, "chunks": 0}
+        assert json.loads(result.stdout) == {"webhooks": 0, "chunks": 0, "audit": 0, "exports": 0, "uploads": 0}
     assert "0 webhooks would go" in CliRunner().invoke(app, ["db", "prune", "--dry-run"], catch_exceptions=False).stdout

@@ -1,5 +1,6 @@
 """What a store promises, whether it is a folder or a bucket."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from interp.domain.errors import ArtifactMissingError, ArtifactsUnreachableError, DiskFullError
 from interp.files import artifact_store
 from interp.files.artifact_store import Store
+from interp.llm.transports import batch_files
+from interp.llm.transports.base import TransportError
+from interp.llm.transports.batch_files import BatchFiles
 from tests.artifacts.bucket import Bucket
 
 
@@ -25,6 +29,42 @@ def test_what_one_worker_puts_another_reads_in_any_spans(store: Store, elsewhere
     assert elsewhere.read("partials/job/a.bin", [(0, 4), (256, 258), (3, 3), (25_599, 30_000)]) == [b"\0\1\2\3", b"\0\1", b"", b"\xff"]
     store.put("partials/job/a.bin", write(b"anew"))
     assert elsewhere.read("partials/job/a.bin", [(0, 100)]) == [b"anew"]
+
+
+def test_sizes_are_known_of_what_is_there(store: Store, elsewhere: Store) -> None:
+    assert elsewhere.size("batches/a.jsonl") is None
+    store.put("batches/a.jsonl", write(b"x" * 1000))
+    assert elsewhere.size("batches/a.jsonl") == 1000
+    store.delete("batches/a.jsonl")
+    assert elsewhere.size("batches/a.jsonl") is None
+
+
+def test_a_batch_that_one_worker_wrote_is_answered_from_elsewhere(store: Store, elsewhere: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The last block ends with the file.
+    monkeypatch.setattr(batch_files, "BLOCK_BYTES", 8)
+    content = b"1234567\n" * 3
+
+    async def work() -> list[bytes]:
+        mine, other = BatchFiles(store), BatchFiles(elsewhere)
+        batch_id = await mine.upload_batch_file(content)
+        assert (await mine.create_batch(batch_id, "/v1/chat/completions")).id == batch_id
+        assert await other.batch_of_file(batch_id) is not None
+        assert b"".join(batch_files.blocks_of(elsewhere, batch_files.requests_of(batch_id))) == content
+        assert not (await mine.batch(batch_id)).has_ended
+        with elsewhere.writing(batch_files.results_of(batch_id)) as file:
+            file.write(content)
+        assert batch_files.with_results(store) == {batch_id}
+        info, lines = await mine.batch(batch_id), list[bytes]()
+        assert info.status == "completed"
+        await mine.read_lines(batch_id, 0, 0, lines.append)
+        for name in (batch_files.requests_of, batch_files.results_of):
+            elsewhere.delete(name(batch_id))
+        with pytest.raises(TransportError) as lost:
+            await mine.batch(batch_id)
+        assert lost.value.status == 404
+        return lines
+
+    assert asyncio.run(work()) == [b"1234567"] * 3 + [b""]
 
 
 def test_what_breaks_off_was_never_there(store: Store, elsewhere: Store) -> None:

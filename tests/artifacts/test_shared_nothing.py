@@ -42,7 +42,8 @@ def complete(runtimes: list[Runtime], spec: JobSpec) -> str:
 @pytest.fixture(scope="module")
 def spec(tiny_job: JobSpec) -> JobSpec:
     """Many shards, and nothing scored: what is tried here is how evidence comes together."""
-    return tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024}), "scorers": ()})
+    collection = tiny_job.collection.model_copy(update={"shard_tokens": 1024})
+    return tiny_job.model_copy(update={"collection": collection, "corpus": tiny_job.corpus.model_copy(update={"max_tokens": 12_000}), "scorers": ()})
 
 
 @pytest.fixture(scope="module")

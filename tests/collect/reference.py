@@ -40,6 +40,8 @@ def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCo
     said = dictionary.positions
     head = [] if subject.bos is None or not said.prepend_bos else [subject.bos]
     taken = set(range(spec.row_tokens)[slice(said.start, said.stop, said.step)])
+    if spec.packing:
+        return packed_windows(subject, dictionary, corpus, spec, head, taken)
     windows = []
     for index, document in enumerate(corpus.documents):
         content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
@@ -60,6 +62,36 @@ def windows_of(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCo
     return windows
 
 
+def packed_windows(
+    subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, head: list[int], taken: set[int]
+) -> list[Window]:
+    """All windows of documents that share rows: each split's documents with a BOS after each, cut into rows that begin with a BOS."""
+    out = SPECIAL | set(dictionary.positions.excluded_tokens)
+    windows = []
+    for split in Split:
+        stream: list[tuple[int, int, int]] = []  # document, token's number in it (-1: a BOS), token
+        for index in range(len(corpus)):
+            if corpus.splits[index] == split:
+                content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
+                stream += [(index, number, token) for number, token in enumerate(content)] + [(index, -1, token) for token in head]
+        step = spec.row_tokens - len(head)
+        for first in range(0, len(stream), step):
+            row = [(-1, -1, token) for token in head] + stream[first : first + step]
+            tokens = [token for _, _, token in row]
+            dense = dictionary.encode(subject.activations(torch.tensor([tokens]))[0].float()).T.numpy()
+            counted = [number >= 0 and place in taken and token not in out for place, (_, number, token) in enumerate(row)]
+            dense = dense * np.array(counted)
+            for index in {document for document, number, _ in row if number >= 0}:
+                places = [place for place, (document, number, _) in enumerate(row) if document == index and number >= 0]
+                for begin in range(places[0], places[-1] + 1, spec.window):
+                    own = slice(begin, min(begin + spec.window, places[-1] + 1))
+                    if any(counted[own]):
+                        bare = [token if place in places else None for place, token in enumerate(tokens)]
+                        document = int(corpus.documents[index])
+                        windows.append(Window(document, row[begin][1], begin, int(split), tokens[own], counted[own], dense[:, own], bare))
+    return sorted(windows, key=lambda window: (corpus.documents.tolist().index(window.document), window.start))
+
+
 def levels(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus, spec: CollectionSpec, tokens: int) -> list[float]:
     """Of each feature: the activation above which `firing_rate` of the tokens of the sample lie, of float16 numbers."""
     step = spec.row_tokens - (subject.bos is not None)
@@ -67,6 +99,9 @@ def levels(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus
     for index in range(len(corpus)):
         content = corpus.tokens[corpus.offsets[index] : corpus.offsets[index + 1]].tolist()
         rows += [(first, index, content[first : first + step]) for first in range(0, len(content), step) if corpus.splits[index] == Split.EXPLAIN]
+    if spec.packing:  # the whole split: it is less than the sample may be
+        assert sum(len(content) for _, _, content in rows) < tokens
+        tokens = 10**9
     taken, found = 0, []
     for first, index, content in sorted(rows, key=lambda row: row[:2]):
         if taken < tokens:
@@ -75,7 +110,8 @@ def levels(subject: FakeSubject, dictionary: Dictionary, corpus: TokenizedCorpus
     windows = [
         window
         for window in windows_of(subject, dictionary, corpus, spec)
-        if (window.document, window.start // step * step) in {(int(corpus.documents[index]), first) for index, first in found}
+        if (spec.packing and window.split == Split.EXPLAIN)
+        or (window.document, window.start // step * step) in {(int(corpus.documents[index]), first) for index, first in found}
     ]
     values = np.concatenate([window.activations[:, np.array(window.counted)] for window in windows], axis=1).astype(np.float16)
     level = []

@@ -39,12 +39,16 @@ class Both(NamedTuple):
     levels: list[float]
 
 
-@pytest.fixture(scope="module", params=list(product(["relu", "jumprelu", "topk"], ["zero", "quantile"])), ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[*product(["relu", "jumprelu", "topk"], ["zero", "quantile"], [False]), *product(["relu", "topk"], ["zero", "quantile"], [True])],
+    ids=str,
+)
 def both(request: pytest.FixtureRequest) -> Both:
-    activation, mode = request.param
+    activation, mode, packing = request.param
     subject, dictionary = FakeSubject(), make_dictionary(FEATURES, activation)
     corpus = make_corpus(np.random.default_rng(3).integers(1, 300, 60))
-    spec = SPEC.model_copy(update={"firing_level": mode})
+    spec = SPEC.model_copy(update={"firing_level": mode, "packing": packing})
     found = calibrate(subject, dictionary, corpus, spec, np.arange(FEATURES), lambda done: None)
     partial = collect(subject, dictionary, corpus, (0, len(corpus)), spec, SEED, np.arange(FEATURES), lambda done: None, found)
     windows = reference.windows_of(subject, dictionary, corpus, spec)

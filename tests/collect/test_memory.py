@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benches.memory import RESET
-from interp.collect.memory import Extent, collection_bytes, features_at_once, partial_bytes, reservoir_bytes
+from interp.collect.memory import (
+    GPU_BATCH_TOKENS,
+    MOST_GROUPS,
+    Extent,
+    collection_bytes,
+    fewest_groups,
+    forward_bytes,
+    gpu_batch_tokens,
+    group_bytes,
+    partial_bytes,
+    reservoir_bytes,
+)
 from interp.collect.run import SharedPass, Wanted, collect
 from interp.collect.worker_threads import WorkerThreads, split_range
 from interp.domain.spec import CollectionSpec
@@ -49,12 +60,38 @@ def test_a_collection_takes_no_more_than_the_formula_says(features: int, of: int
     assert formula / 3 < taken < formula
 
 
-@given(st.integers(0, 10**11), st.integers(1, 1 << 20), st.booleans())
-def test_as_many_features_as_fit(room: int, features: int, topk: bool) -> None:
-    of, spec = Extent(features, 768, topk), CollectionSpec()
-    fit = features_at_once(room, of, spec)
-    assert fit == 0 or collection_bytes(fit, of, spec) <= room
-    assert fit == features or collection_bytes(fit + 1, of, spec) > room
+DICTIONARIES = st.lists(st.tuples(st.integers(1, 1 << 20), st.builds(Extent, st.just(1 << 20), st.just(768), st.booleans())), min_size=1, max_size=3)
+
+
+@given(st.integers(0, 10**11), DICTIONARIES)
+def test_groups_fit_and_are_no_more_than_needed(room: int, parts: list[tuple[int, Extent]]) -> None:
+    spec = CollectionSpec()
+    groups = fewest_groups(room, parts, spec)
+    assert groups is None or group_bytes(groups, parts, spec) <= room
+    assert all(group_bytes(fewer, parts, spec) > room for fewer in range(1, groups or MOST_GROUPS + 1))
+
+
+@given(st.integers(0, 10**11), DICTIONARIES)
+def test_batches_on_a_gpu_fill_the_memory_but_cost_no_pass(room: int, parts: list[tuple[int, Extent]]) -> None:
+    spec = CollectionSpec()
+
+    def groups(tokens: int) -> float:
+        beside = room - max(forward_bytes(of, tokens) for _, of in parts)
+        return fewest_groups(beside, parts, spec.in_batches_of(tokens)) or float("inf")
+
+    chosen = gpu_batch_tokens(lambda _spec: room, parts, spec)
+    assert (max(GPU_BATCH_TOKENS), min(GPU_BATCH_TOKENS)) == (65_536, 2_048)
+    assert groups(chosen) == min(groups(tokens) for tokens in GPU_BATCH_TOKENS)
+    assert groups(chosen) == float("inf") or all(groups(tokens) > groups(chosen) for tokens in GPU_BATCH_TOKENS if tokens > chosen)
+    assert groups(chosen) < float("inf") or chosen == 2_048
+
+
+def test_an_ordinary_gpu_takes_the_largest_batches() -> None:
+    spec = CollectionSpec()
+    assert gpu_batch_tokens(lambda _spec: 60 * 10**9, [(65_536, Extent(65_536, 2304))], spec) == 65_536
+    assert gpu_batch_tokens(lambda _spec: 12 * 10**9, [(16_384, Extent(65_536, 2304))], spec) == 16_384
+    # What else grows with a batch is reckoned with.
+    assert gpu_batch_tokens(lambda spec: 60 * 10**9 - 2 * 10**6 * spec.tokens_at_once, [(65_536, Extent(65_536, 2304))], spec) < 65_536
 
 
 def test_worker_threads_leave_the_thread_count_of_torch() -> None:

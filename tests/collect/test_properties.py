@@ -43,20 +43,21 @@ def assert_equal(one: Partial, other: Partial) -> None:
 
 
 @MANY
-@given(corpora, activations, st.data())
-def test_any_cut_and_any_order_of_shards_give_the_same(corpus, activation: str, data: st.DataObject) -> None:
+@given(corpora, activations, st.booleans(), st.data())
+def test_any_cut_and_any_order_of_shards_give_the_same(corpus, activation: str, packing: bool, data: st.DataObject) -> None:
+    spec = SPEC.model_copy(update={"packing": packing})
     cuts = sorted(data.draw(st.sets(st.integers(1, len(corpus) - 1), max_size=4)))
     edges = [0, *cuts, len(corpus)]
     shards = data.draw(st.permutations(list(pairwise(edges))))
-    assert_equal(merge([run(activation, corpus, shard) for shard in shards]), run(activation, corpus, (0, len(corpus))))
+    assert_equal(merge([run(activation, corpus, shard, spec) for shard in shards]), run(activation, corpus, (0, len(corpus)), spec))
 
 
 @MANY
-@given(corpora, activations, st.sampled_from([16, 48, 256, 4096]))
-def test_any_batch_size_gives_the_same(corpus, activation: str, batch_tokens: int) -> None:
-    documents = (0, len(corpus))
-    other = run(activation, corpus, documents, SPEC.model_copy(update={"batch_tokens": batch_tokens}))
-    assert_equal(other, run(activation, corpus, documents))
+@given(corpora, activations, st.booleans(), st.sampled_from([16, 48, 256, 4096]))
+def test_any_batch_size_gives_the_same(corpus, activation: str, packing: bool, batch_tokens: int) -> None:
+    documents, spec = (0, len(corpus)), SPEC.model_copy(update={"packing": packing})
+    other = run(activation, corpus, documents, spec.model_copy(update={"batch_tokens": batch_tokens}))
+    assert_equal(other, run(activation, corpus, documents, spec))
 
 
 @MANY
@@ -145,8 +146,9 @@ def test_progress_can_stop_the_work() -> None:
     assert 0 < calls[0] < calls[1] < 5000
 
 
-def test_progress_ends_at_all_tokens() -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_progress_ends_at_all_tokens(packing: bool) -> None:
     corpus, calls = make_corpus([100, 31, 1, 64]), []
-    collect(SUBJECT, DICTIONARIES["relu"], corpus, (0, 4), SPEC, 0, np.arange(FEATURES), calls.append)
+    collect(SUBJECT, DICTIONARIES["relu"], corpus, (0, 4), SPEC.model_copy(update={"packing": packing}), 0, np.arange(FEATURES), calls.append)
     assert calls[-1] == 196
     assert calls == sorted(calls)

@@ -6,6 +6,8 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -14,12 +16,14 @@ import zstandard
 from pyarrow import parquet
 
 from interp.corpus import local_copies as copies
+from interp.corpus import parquet_lines
 from interp.corpus.documents import CorpusIndex, index
 from interp.corpus.listing import list_files
 from interp.corpus.local_copies import check_start, clear_old_copies, local_copies
 from interp.domain.errors import CorpusError, DiskFullError
 from interp.domain.spec import CorpusSpec
 from interp.security.allowed_files import Roots, within
+from tests.security.memory import peak
 
 TEXTS = [f"text {number}: " + "word " * number for number in range(40)]
 LINES = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
@@ -128,6 +132,65 @@ def test_a_missing_column_or_one_of_no_text_is_said(tmp_path: Path, column: str,
         read(tmp_path / "a.parquet", tmp_path / "cache")
     if column == "story":
         assert texts(read(tmp_path / "a.parquet", tmp_path / "cache", text_field="story")) == set(TEXTS)
+
+
+# 8 MiB once, which every row of a kilobyte's file names.
+LONG, ROWS = "x" * (8 << 20), 256
+
+
+def shared(values: list[str]) -> pyarrow.Array:
+    return pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * ROWS, pyarrow.int32()), pyarrow.array(values))
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_text_that_all_rows_share_is_not_unfolded(tmp_path: Path, chat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_lines, "READING_BYTES", 128 << 20)
+    column = shared([LONG])
+    if chat:
+        messages = pyarrow.StructArray.from_arrays([shared(["user"]), column], names=["role", "content"])
+        column = pyarrow.ListArray.from_arrays(pyarrow.array([0, ROWS], pyarrow.int32()), messages)
+    parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet", compression="zstd", store_schema=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 2000
+    with peak() as seen, pytest.raises(CorpusError, match="more memory than its size allows") as refusal:
+        read(tmp_path / "a.parquet", tmp_path / "cache", chat=chat)
+    assert refusal.value.cure
+    assert seen.mib < 700, "whole, it is 2 GiB"
+
+
+MOMENT = datetime(2020, 1, 1, tzinfo=UTC)
+BEYOND = pyarrow.array([2**62]).view(pyarrow.timestamp("us"))
+ODD = {
+    "bytes": pyarrow.array([b"\xff"]),
+    "moments": pyarrow.array([MOMENT]),
+    "moments beyond any": BEYOND,
+    "decimals": pyarrow.array([Decimal("1.5")]),
+    "bytes in messages": pyarrow.array([[{"role": "user", "content": b"\xff"}]]),
+    "moments in messages": pyarrow.ListArray.from_arrays([0, 1], pyarrow.StructArray.from_arrays([BEYOND], names=["role"])),
+    "maps": pyarrow.array([[("role", "user")]], pyarrow.map_(pyarrow.string(), pyarrow.string())),
+    "nothing": pyarrow.nulls(1),
+}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("name", ODD)
+def test_columns_of_any_type_are_read_or_refused(tmp_path: Path, name: str, chat: bool) -> None:
+    parquet.write_table(pyarrow.table({"text": ODD[name]}), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError) as refusal:
+        read(tmp_path / "a.parquet", tmp_path / "cache", chat=chat)
+    assert refusal.value.cure
+
+
+def test_what_json_lacks_beside_a_message_is_left_out(tmp_path: Path) -> None:
+    messages = [[{"role": "user", "content": text, "at": MOMENT, "image": b"\xff"}] for text in TEXTS]
+    parquet.write_table(pyarrow.table({"text": messages}), tmp_path / "a.parquet")
+    assert texts(read(tmp_path / "a.parquet", tmp_path / "cache", chat=True)) == {json.dumps([{"role": "user", "content": text}]) for text in TEXTS}
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="more than one column 'text'"):
+        read(tmp_path / "a.parquet", tmp_path / "cache")
 
 
 def test_empty_cells_count_as_broken_lines(tmp_path: Path) -> None:

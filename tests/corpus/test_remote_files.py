@@ -66,6 +66,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             tags=("v1",),
         )
         hub.datasets["org/lines"] = Repository({"more/lines.jsonl.gz": gzip.compress(b'{"text": "of lines"}\n'), "notes.txt": b"notes"})
+        hub.datasets["org/gated"] = Repository({"train.jsonl": b"{}"}, gated=True)
         hub.datasets["org/secret"] = Repository({"train.jsonl": b'{"text": "secret"}\n'}, token="hf_right")
         yield hub
 
@@ -81,7 +82,7 @@ def read(hub: Hub, home: Path, *specs: dict[str, Any], **environment: str) -> li
 
 def test_datasets_by_name_split_revision_and_file(hub: Hub, tmp_path: Path) -> None:
     stories = "hf://datasets/org/stories"
-    train, validation, tag, chosen, some, lines, notes, no_split, no_revision, gone, secret, unnamed = read(
+    train, validation, tag, chosen, some, lines, notes, no_split, no_revision, gone, secret, gated, unnamed = read(
         hub,
         tmp_path,
         {"path": stories},
@@ -95,6 +96,7 @@ def test_datasets_by_name_split_revision_and_file(hub: Hub, tmp_path: Path) -> N
         {"path": f"{stories}@v9"},
         {"path": "hf://datasets/org/gone"},
         {"path": "hf://datasets/org/secret"},
+        {"path": "hf://datasets/org/gated"},
         {"path": "hf://models/org"},
     )
     assert train["texts"] == sorted(TRAIN)
@@ -104,7 +106,8 @@ def test_datasets_by_name_split_revision_and_file(hub: Hub, tmp_path: Path) -> N
     assert (lines["texts"], notes["texts"]) == (["of lines"], ["notes"])
     assert no_split["error"] == "CorpusError"
     assert "train, validation" in no_split["why"]
-    assert {answer["error"] for answer in (no_revision, gone, secret)} == {"FileMissingError"}
+    assert {answer["error"] for answer in (no_revision, gone, secret, gated)} == {"FileMissingError"}
+    assert "Accept them on its page" in gated["cure"]
     assert "HF_TOKEN" in secret["cure"]
     assert "hf://datasets/organisation/name" in unnamed["cure"]
 
@@ -114,6 +117,27 @@ def test_a_broken_connection_goes_on_and_a_private_dataset_takes_its_token(hub: 
     whole, secret = read(hub, tmp_path, {"path": "hf://datasets/org/stories"}, {"path": "hf://datasets/org/secret"}, HF_TOKEN="hf_right")
     assert (whole["texts"], hub.breaks) == (sorted(TRAIN), 0)
     assert secret["texts"] == ["secret"]
+
+
+def test_a_dataset_that_leads_elsewhere_is_refused_before_anything_is_asked(hub: Hub, tmp_path: Path) -> None:
+    """Its card names files of the server's network, of its disk, of a bucket, of another dataset."""
+    (tmp_path / "lines.jsonl").write_text('{"text": "local"}')
+    places = [
+        f"{hub.url}/inside/lines.jsonl",
+        f"{hub.url}/inside/*.jsonl",
+        str(tmp_path / "*.jsonl"),
+        "s3://private/lines.jsonl",
+        "hf://datasets/org/lines/more/lines.jsonl.gz",
+        "../../lines/more/lines.jsonl.gz",
+        f"zip://lines.jsonl::{hub.url}/inside/lines.zip",
+    ]
+    for number, place in enumerate(places):
+        card = f"---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {json.dumps(place)}\n---\n"
+        hub.datasets[f"org/leads{number}"] = Repository({"README.md": card.encode(), "lines.jsonl": b'{"text": "own"}\n'})
+    answers = read(hub, tmp_path / "home", *({"path": f"hf://datasets/org/leads{number}"} for number in range(len(places))))
+    assert [answer.get("error") for answer in answers] == ["CorpusError"] * len(places), answers
+    assert all("leads out of" in answer["what"] for answer in answers), answers
+    assert not [path for _, path, _ in hub.requests if "inside" in path]
 
 
 @pytest.fixture

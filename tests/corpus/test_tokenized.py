@@ -117,3 +117,17 @@ def test_shards_cover_every_document_once_and_keep_to_their_size(lengths: list[i
         assert offsets[stop] - offsets[start] <= size or stop == start + 1
     for (start, stop), _ in pairwise(shards):
         assert offsets[stop + 1] - offsets[start] > size, "a shard takes what fits"
+
+
+def test_shuffled_tokens_are_those_of_the_same_documents_in_another_order(spec: CorpusSpec, tmp_path: Path) -> None:
+    store, shuffled = Store.in_folder(tmp_path), spec.model_copy(update={"shuffled": True})
+    plain, mixed = tokenize_corpus(spec, byte_subject(), store, silent), tokenize_corpus(shuffled, byte_subject(), store, silent)
+    assert plain.digest != mixed.digest
+    np.testing.assert_array_equal(plain.offsets, mixed.offsets)
+    np.testing.assert_array_equal(plain.splits, mixed.splits)
+    rows = [(plain.tokens[start:stop], mixed.tokens[start:stop]) for start, stop in pairwise(plain.offsets)]
+    for one, other in rows:
+        np.testing.assert_array_equal(np.sort(one), np.sort(other))
+    assert sum((one != other).mean() for one, other in rows) / len(rows) > 0.8
+    part = tokenize_corpus(shuffled.model_copy(update={"max_tokens": 500}), byte_subject(), store, silent)
+    np.testing.assert_array_equal(part.tokens, mixed.tokens[:500])

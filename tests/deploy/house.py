@@ -42,13 +42,21 @@ def packages(*extras: str) -> set[str]:
     open_: list[tuple[str, tuple[str, ...]]] = [("glossator", extras)]
     while open_:
         name, wanted = open_.pop()
-        for line in requires(name) or ():
+        for line in own_requirements() if name == "glossator" else requires(name) or ():
             need = Requirement(line)
             applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (*wanted, ""))
             if applies and need.name.lower() not in found:
                 found.add(need.name.lower())
                 open_.append((need.name, tuple(need.extras)))
     return found
+
+
+def own_requirements() -> list[str]:
+    """Requirements of this package, as its metadata will have them once it is installed."""
+    declared = project()["project"]
+    extras = [f"{line} ; extra == '{extra}'" for extra, lines in declared["optional-dependencies"].items() for line in lines if ";" not in line]
+    marked = [f"{line} and extra == '{extra}'" for extra, lines in declared["optional-dependencies"].items() for line in lines if ";" in line]
+    return [*declared["dependencies"], *extras, *marked]
 
 
 def dockerfile_targets() -> dict[str, str]:

@@ -86,8 +86,14 @@ def test_nothing_starts_before_the_tables_are_there() -> None:
         assert service["stop_grace_period"] == "30s"
 
 
-def test_the_api_is_told_that_others_reach_it() -> None:
-    assert "--i-know-there-is-no-login" in ours()["api"]["command"]
+def test_the_first_key_is_made_by_the_command_of_the_document() -> None:
+    """With the API's own image and database, once the tables are there: a service that has no key does not start."""
+    line = re.search(r"(?m)^docker compose run --rm api (glossator keys create.*?) *(#.*)?$", (ROOT / "docs" / "deploy.md").read_text())
+    assert line is not None
+    parse_command(line[1].split())
+    api = ours()["api"]
+    assert api["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert "GLOSSATOR_ADMIN_KEY" in api["environment"]
 
 
 def test_nothing_is_open_to_the_network_unless_asked_for() -> None:

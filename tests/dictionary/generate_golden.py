@@ -5,15 +5,18 @@
     V/bin/pip install --no-deps dictionary-learning==0.1.0 circuit-tracer==0.5.0
     V/bin/python -m tests.dictionary.generate_golden
 
+`write(folder, seed, libraries)` writes other random cases of the libraries that are installed: test_libraries.py reads these.
+
 The last two pin versions of transformers and huggingface_hub that the service does not run with, so only their classes are used, without what their
 packages import. Weights are random numbers; a folder per case holds its files and `expected.npz`: inputs `x`, `features`, `reconstruction`.
 """
 
 import importlib
 import json
+import shutil
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ import torch
 from safetensors.torch import save_file
 
 GOLDEN = Path(__file__).parent / "golden"
-WIDTH, OUT, FEATURES, TOKENS = 8, 6, 16, 12
+target = GOLDEN
+WIDTH, OUT, FEATURES, TOKENS, LAYERS = 8, 6, 16, 12, 3
 
 
 def randn(*shape: int, scale: float = 1.0) -> torch.Tensor:
@@ -67,7 +71,7 @@ def saelens(name: str, architecture: str, **settings: Any) -> None:
     if "jumprelu" in architecture:  # some thresholds are negative: below them a ReLU is left
         with torch.no_grad():
             made.threshold[::5] *= -1
-    folder = GOLDEN / name
+    folder = target / name
     made.save_model(folder)
     record_sae(folder, SAE.load_from_disk(folder))
 
@@ -85,7 +89,7 @@ def saelens_folded(name: str) -> None:
 
     made = StandardSAE(StandardSAEConfig(d_in=WIDTH, d_sae=FEATURES, normalize_activations="expected_average_only_in"))
     randomise(made)
-    folder = GOLDEN / name
+    folder = target / name
     made.save_model(folder)
     loaded = SAE.load_from_disk(folder)
     loaded.fold_activation_norm_scaling_factor(0.37)
@@ -100,7 +104,7 @@ def saelens_old(name: str, **changes: Any) -> None:
     """A folder from before SAELens 6, read by today's SAELens."""
     from sae_lens import SAE
 
-    folder = GOLDEN / name
+    folder = target / name
     folder.mkdir()
     config = {
         "model_name": "gemma-2b",
@@ -170,7 +174,7 @@ def published() -> None:
 
     first = "layer_20/width_16k/average_l0_71"
     for suffix, loader in (("res", loaders.gemma_2_sae_huggingface_loader), ("transcoders", loaders.gemma_2_transcoder_huggingface_loader)):
-        folder = GOLDEN / f"gemma-scope-2b-pt-{suffix}"
+        folder = target / f"gemma-scope-2b-pt-{suffix}"
         (folder / first).mkdir(parents=True)
         np.savez(folder / first / "params.npz", **{name: tensor.numpy() for name, tensor in arrays(lower=False).items()})
         record_sae(folder, hub_file(folder, loader, f"google/{folder.name}", first, **({"d_out": WIDTH} if suffix == "transcoders" else {})))
@@ -181,14 +185,14 @@ def published() -> None:
         ("gemma-scope-2-affine", "transcoder_all"),
     ):
         place = f"{site}/layer_13_width_16k_l0_small{'_affine' if 'affine' in case else ''}"
-        folder = GOLDEN / case
+        folder = target / case
         (folder / place).mkdir(parents=True)
         skip = {"affine_skip_connection": randn(WIDTH, WIDTH)} if "affine" in case else {}
         save_file(arrays(lower=True) | skip, folder / place / "params.safetensors")
         sae = hub_file(folder, loaders.gemma_3_sae_huggingface_loader, "google/gemma-scope-2-1b-pt", place)
         record_sae(folder, sae)
 
-    folder = GOLDEN / "llama-scope"
+    folder = target / "llama-scope"
     name = "Llama3_1-8B-Base-L15R-8x"
     (folder / name / "checkpoints").mkdir(parents=True)
     decoder = randn(WIDTH, FEATURES)
@@ -226,7 +230,7 @@ def published() -> None:
     # SAELens leaves the factor in the features, and lm-saes in the decoder: the reconstruction is the same.
     record(folder, lambda x: sae.encode(x) / factor, lambda _, x: sae(x))
 
-    folder = GOLDEN / "goodfire"
+    folder = target / "goodfire"
     folder.mkdir()
     name = "Llama-3.1-8B-Instruct-SAE-l19.pth"
     torch.save(
@@ -246,7 +250,7 @@ def sparsify(name: str, hook: str, **settings: Any) -> None:
 
     made = SparseCoder(WIDTH, SparseCoderConfig(num_latents=FEATURES, k=4, **settings))
     randomise(made)
-    folder = GOLDEN / name
+    folder = target / name
     made.save_to_disk(folder / hook)
     loaded = SparseCoder.load_from_disk(folder / hook)
 
@@ -272,7 +276,7 @@ def dictionary_learning(name: str, kind: str, module: str, *arguments: Any) -> N
     randomise(made)
     if hasattr(made, "threshold") and not isinstance(made.threshold, torch.nn.Parameter):
         made.threshold.fill_(0.9)
-    folder = GOLDEN / name
+    folder = target / name
     folder.mkdir()
     torch.save(made.state_dict(), folder / "ae.pt")
     trainer = {
@@ -294,7 +298,7 @@ def circuit_tracer(name: str, activation: Any, skip: bool) -> None:
 
     made = SingleLayerTranscoder(WIDTH, FEATURES, activation, 2, skip_connection=skip, device=torch.device("cpu"), dtype=torch.float32)
     randomise(made)
-    folder = GOLDEN / name
+    folder = target / name
     folder.mkdir()
     made.to_safetensors(str(folder / "layer_2.safetensors"))
     lines = (
@@ -308,13 +312,31 @@ def circuit_tracer(name: str, activation: Any, skip: bool) -> None:
     record(folder, loaded.encode, loaded.decode)
 
 
-def main() -> None:
-    import shutil
+def circuit_tracer_cross_layer(name: str, activation: str) -> None:
+    """One folder holds all layers; `x` and `features` have a first axis of layers, and `reconstruction` is what all write together."""
+    from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder, load_clt
 
-    if GOLDEN.exists():
-        shutil.rmtree(GOLDEN)
-    GOLDEN.mkdir()
-    torch.manual_seed(0)
+    torch.manual_seed(1)
+    plain: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.float32, "lazy_decoder": False}
+    made = CrossLayerTranscoder(LAYERS, FEATURES, WIDTH, activation, **plain)
+    randomise(made)
+    folder = target / name
+    made.to_safetensors(str(folder))
+    lines = (
+        "model_name: google/gemma-2-2b",
+        "model_kind: cross_layer_transcoder",
+        'feature_input_hook: "hook_resid_mid"',
+        'feature_output_hook: "hook_mlp_out"',
+    )
+    (folder / "config.yaml").write_text("\n".join(lines) + "\n")
+    loaded = load_clt(str(folder), **plain)
+    x = randn(LAYERS, TOKENS, WIDTH) * 2 + torch.linspace(-1, 2, WIDTH)
+    with torch.no_grad():
+        features = loaded.encode(x)
+        np.savez_compressed(folder / "expected.npz", x=x.numpy(), features=features.numpy(), reconstruction=loaded.decode(features).numpy())
+
+
+def of_sae_lens() -> None:
     for architecture in ("standard", "gated", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
         saelens(f"saelens-{architecture}", architecture)
     for rescale in (True, False):
@@ -329,9 +351,15 @@ def main() -> None:
     saelens_old("saelens-5-gated", architecture="gated")
     saelens_old("saelens-5-jumprelu", architecture="jumprelu", apply_b_dec_to_input=False)
     published()
+
+
+def of_sparsify() -> None:
     sparsify("sparsify-topk", "layers.3")
     sparsify("sparsify-groupmax", "layers.3", activation="groupmax")
     sparsify("sparsify-skip-transcoder", "layers.3.mlp", transcode=True, skip_connection=True)
+
+
+def of_dictionary_learning() -> None:
     bare("dictionary_learning")
     bare("dictionary_learning.trainers")
     trainer = types.ModuleType("dictionary_learning.config")
@@ -344,6 +372,9 @@ def main() -> None:
     dictionary_learning("dictionary_learning-BatchTopKSAE", "BatchTopKSAE", "dictionary_learning.trainers.batch_top_k", 4)
     matryoshka = "dictionary_learning.trainers.matryoshka_batch_top_k"
     dictionary_learning("dictionary_learning-MatryoshkaBatchTopKSAE", "MatryoshkaBatchTopKSAE", matryoshka, 4, [4, 12])
+
+
+def of_circuit_tracer() -> None:
     bare("circuit_tracer")
     bare("circuit_tracer.utils")
     bare("circuit_tracer.transcoder")
@@ -352,6 +383,27 @@ def main() -> None:
 
     circuit_tracer("circuit_tracer-skip", torch.nn.functional.relu, skip=True)
     circuit_tracer("circuit_tracer-jumprelu", JumpReLU(torch.zeros(FEATURES), 0.1), skip=False)
+    for activation in ("relu", "jump_relu"):
+        circuit_tracer_cross_layer(f"cross_layer_transcoder-{activation}", activation)
+
+
+LIBRARIES = {"sae_lens": of_sae_lens, "sparsify": of_sparsify, "dictionary_learning": of_dictionary_learning, "circuit_tracer": of_circuit_tracer}
+
+
+def write(folder: Path, seed: int, libraries: Sequence[str]) -> None:
+    """Writes the cases of some libraries, with random weights of the seed."""
+    global target
+    target = folder
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    for name in libraries:
+        LIBRARIES[name]()
+
+
+def main() -> None:
+    if GOLDEN.exists():
+        shutil.rmtree(GOLDEN)
+    write(GOLDEN, 0, tuple(LIBRARIES))
 
 
 if __name__ == "__main__":

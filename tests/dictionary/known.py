@@ -27,5 +27,6 @@ other-release:
 def write(folder: Path, table: str = TABLE) -> Path:
     """Write the package's folder with its table; return the folder to put on sys.path."""
     (folder / "sae_lens").mkdir(parents=True)
+    (folder / "sae_lens" / "__init__.py").touch()  # without it the installed package would be found first
     (folder / "sae_lens" / "pretrained_saes.yaml").write_text(table)
     return folder

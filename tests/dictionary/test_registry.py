@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_an_unknown_name_lists_its_neighbours(name: str, listed: str) -> None:
         sources.resolve(DictionarySpec(source=name))
     assert listed in raised.value.why
     assert "glossator dictionaries --known" in raised.value.cure
+
+
+@pytest.mark.skipif(find_spec("sae_lens") is None, reason="sae-lens is not installed (it is in the extra dev)")
+@pytest.mark.parametrize("name", ["gpt2-small/8-res-jb", "saelens:gpt2-small-res-jb/blocks.8.hook_resid_pre"])
+def test_the_installed_table_knows_published_names(name: str) -> None:
+    registry.table.cache_clear()
+    assert sources.resolve(DictionarySpec(source=name)).source == "hf://jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre"
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "tiny-res: {saes: 3}"])

@@ -1,6 +1,5 @@
 """Dictionaries of a Hub and of a bucket, from real servers on loopback."""
 
-import errno
 import json
 import os
 import shutil
@@ -18,9 +17,11 @@ import pytest
 from benches import tiny
 from interp.dictionary import downloads, sources
 from interp.dictionary.formats import dictionary_digest, read
-from interp.domain.errors import DictionaryError, DiskFullError, FileMissingError, PathRefusedError
+from interp.domain.errors import DictionaryError, FileMissingError, PathRefusedError
 from interp.domain.spec import DictionarySpec
+from interp.security import sandbox
 from interp.security.allowed_files import Roots, within
+from interp.security.sandbox_server import WITHOUT_NETWORK
 from tests.artifacts import bucket
 from tests.hub import COMMIT, Hub, Repository, local_hub
 
@@ -33,7 +34,9 @@ from interp.dictionary import sources
 from interp.dictionary.formats import dictionary_digest, read
 from interp.domain.errors import GlossatorError
 from interp.domain.spec import DictionarySpec
+from interp.security import sandbox
 from interp.security.allowed_files import Roots, within
+from interp.security.sandbox_server import WITHOUT_NETWORK
 constants.DOWNLOAD_CHUNK_SIZE = 64  # what has come in whole parts of this size is kept
 for source, format in json.loads(sys.argv[1]):
     spec, shares = DictionarySpec(source=source, format=format, hook_point="blocks.1.hook_resid_pre"), []
@@ -66,6 +69,7 @@ def hub(folder: Path) -> Iterator[Hub]:
             tags=("v1",),
         )
         hub.models["org/secret"] = Repository(files, token="hf_right")
+        hub.models["org/gated"] = Repository(files, gated=True)
         hub.models["org/page"] = Repository(files | {"layer/sae_weights.safetensors": b"<!DOCTYPE html><html>Sign in</html>" * 100})
         hub.models["org/short"] = Repository(files | {"layer/sae_weights.safetensors": weights[:-100]})
         hub.models["org/clt"] = Repository({f"W_{part}_{layer}.safetensors": b"x" for part in ("enc", "dec") for layer in (1, 3)})
@@ -82,7 +86,7 @@ def fetched(hub: Hub, home: Path, *asked: tuple[str, str], **environment: str) -
 
 def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.breaks = 2
-    whole, tag, behind, neurons, root, gone, secret, revision, path, page, short, many, layer, dataset = fetched(
+    whole, tag, behind, neurons, root, gone, secret, gated, revision, path, page, short, many, layer, dataset = fetched(
         hub,
         tmp_path,
         ("hf://org/sae/layer", "auto"),
@@ -92,6 +96,7 @@ def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path
         ("hf://org/sae", "auto"),
         ("hf://org/gone/layer", "auto"),
         ("hf://org/secret/layer", "auto"),
+        ("hf://org/gated/layer", "auto"),
         ("hf://org/sae@v9/layer", "auto"),
         ("hf://org/sae/nowhere", "auto"),
         ("hf://org/page/layer", "auto"),
@@ -113,7 +118,9 @@ def test_repositories_by_revision_path_and_file(hub: Hub, folder: Path, tmp_path
     assert neurons["error"] == "SubjectError"  # its config.json says nothing of a model: that was all that was fetched
     assert not any("other" in place for _, place, _ in hub.requests)
     assert "layer, other" in root["why"]
-    assert {answer["error"] for answer in (root, gone, secret, revision, path)} == {"FileMissingError"}
+    assert {answer["error"] for answer in (root, gone, secret, gated, revision, path)} == {"FileMissingError"}
+    assert "Accept them on its page" in gated["cure"]
+    assert "no such revision" in revision["why"]
     assert "HF_TOKEN" in secret["cure"]
     assert "nowhere" in path["what"]
     assert "no safetensors file" in page["why"]
@@ -241,11 +248,15 @@ def test_a_run_gives_its_last_samples(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "glossator[wandb]" in raised.value.cure
 
 
-def test_a_full_disk_is_no_fault_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "not made yet"))
-    with pytest.raises(DiskFullError), downloads._hub_errors("hf://org/sae"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(DictionaryError, match="does not give"), downloads._hub_errors("hf://org/sae"):
-        raise OSError(errno.ECONNRESET, "Connection reset by peer")
-    with pytest.raises(DictionaryError, match="does not give"), downloads._hub_errors("hf://org/sae"):
-        raise OSError("the consistency check failed")
+@pytest.mark.parametrize("source", ["hf://org/sae", "s3://sae-layers/layer", "wandb://lab/e2e/abc123"])
+def test_a_process_that_checks_files_asks_no_host(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(downloads, "copies", lambda: tmp_path)
+    for scheme in sources.FETCH:
+        monkeypatch.setitem(sources.FETCH, scheme, lambda *_: pytest.fail("a host was asked"))
+    monkeypatch.setenv(WITHOUT_NETWORK, "1")
+    with within(Roots((), buckets=("s3://sae-layers",))), pytest.raises(FileMissingError, match="not on this machine yet"):
+        sources.fetch(DictionarySpec(source=source, hook_point="blocks.1.hook_resid_pre"))
+
+
+def test_processes_that_check_files_are_marked() -> None:
+    assert sandbox.python_environment()[WITHOUT_NETWORK] == "1"

@@ -87,7 +87,7 @@ def test_every_path_exists(document: Path) -> None:
 @each_document
 def test_every_module_exists(document: Path) -> None:
     for word in words_of(document):
-        if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})(?:\.[A-Za-z_]\w*)+", word) and not word.endswith((".py", ".md")):
+        if re.fullmatch(rf"(?:{'|'.join(FOLDERS)})(?:\.[A-Za-z_]\w*)+", word) and not word.endswith((".py", ".md", ".toml")):
             assert is_module(word), word
     for module in re.findall(rf"python -m ((?:{'|'.join(FOLDERS)})[.\w]*)", text_of(document)):
         path = ROOT / module.replace(".", "/")

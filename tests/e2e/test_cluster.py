@@ -1,29 +1,19 @@
-"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's database byte for byte. And
-whom such a cluster tells of it.
-"""
+"""`glossator demo --cluster`, small: many processes on PostgreSQL and Redis, two killed at work, and the embedded demo's database byte for byte."""
 
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from standardwebhooks import Webhook as Verifier
 
 from api.cli.commands.submit import read_spec
 from api.demo import cluster_command
-from api.demo.cluster import Cluster
-from glossator import Client
-from interp.config.settings import Settings
-from interp.domain.spec import JobSpec, WebhookSpec
+from interp.domain.spec import JobSpec
 from interp.store.db import comparison
-from interp.store.db.temporary_database import own_database
-from tests.workers.receiver import receiver
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -82,50 +72,6 @@ def assert_a_changed_byte_is_told(embedded: Path, home: Path, job: Path, capsys:
     told = [line.split() for line in printed.out.splitlines() if line.startswith("evidence ")]
     assert ["evidence", "31", "1", "0", "0"] in told, printed.out
     assert "The cluster's database is not the embedded demo's." in str(refused.value)
-
-
-def test_a_cluster_tells_a_receiver_once_and_signed_though_it_stumbled_at_first(
-    tiny_job: JobSpec, tmp_path: Path, postgres_url: str, redis_url: str
-) -> None:
-    secret = "whsec_" + "A" * 32
-    with own_database(postgres_url) as database, receiver() as to:
-        to.answers = [500, 204]
-        webhook = WebhookSpec(url=to.url, events=("job.completed", "job.cancelled"))
-        spec = tiny_job.model_copy(update={"features": "0-3", "scorers": (), "webhook": webhook}).model_dump(mode="json")
-        settings = Settings(
-            home=tmp_path,
-            database_url=database,
-            broker_url=redis_url,
-            sweep_interval_seconds=0.2,
-            webhook_allow_private_networks=True,
-            webhook_secret=secret,
-        )
-        with Cluster(settings, gpu_workers=1, llm_workers=1) as cluster, Client(cluster.url) as client:
-
-            def is_told(job_id: str) -> bool:
-                cluster.check()
-                return any(row["delivered_at"] for row in client.list_webhook_deliveries(job_id))
-
-            done = client.submit_job(spec)["id"]
-            until(lambda: is_told(done), "the webhook of the job that completed")
-            # One more event, so that upkeep has looked again since.
-            other = client.cancel_job(client.submit_job(spec)["id"])["id"]
-            until(lambda: is_told(other), "the webhook of the job that was cancelled")
-            (told,) = client.list_webhook_deliveries(done)
-
-    assert (told["event"], told["attempts"]) == ("job.completed", 2)
-    assert [sent.json["data"]["id"] for sent in to.sent] == [done, done, other]
-    assert [sent.headers["webhook-id"] for sent in to.sent[:2]] == [told["id"]] * 2
-    for sent in to.sent:
-        Verifier(secret).verify(sent.body, sent.headers)
-    assert to.sent[1].json == told["payload"]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.1)
 
 
 def assert_nobody_is_left(home: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.test_service import DEADLINE, GLOSSATOR, START, STOP
 
+pytestmark = pytest.mark.timeout(800)
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8420"
 # Few of the hundred, the one that the README asks for later among them, on fewer files of the folder.

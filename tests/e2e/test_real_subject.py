@@ -9,9 +9,9 @@ import pytest
 from interp.config.settings import Settings
 from interp.domain.spec import CollectionSpec, CorpusSpec, DictionarySpec, JobSpec, ScorerSpec, SubjectSpec
 from interp.files.evidence_codec import decode_evidence
-from interp.store import migrate
 from interp.store.db.engine import snapshot
 from interp.store.results import evidence, runs
+from tests import databases
 from tests.workers.test_pipeline import complete
 from workers.runtime import Runtime
 
@@ -35,7 +35,7 @@ def test_neurons_of_a_character_model(tmp_path: Path) -> None:
         scorers=(ScorerSpec(name="detection", nulls=4), ScorerSpec(name="simulation", nulls=4)),
     )
     settings = Settings(home=tmp_path / "home")
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     found = complete(runtime, spec)
     assert found.status == "completed", found.error

@@ -16,9 +16,9 @@ from interp.config.settings import Settings
 from interp.corpus.tokenized import TokenizedCorpus, open_corpus
 from interp.domain.spec import DictionarySpec, JobSpec
 from interp.files.evidence_codec import decode_evidence
-from interp.store import migrate
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import DictionaryRow, EvidenceRow, RunRow
+from tests import databases
 from tests.dictionary.files import randn, written
 from tests.workers.test_pipeline import complete
 from workers import artifact_paths
@@ -102,5 +102,5 @@ def test_a_cross_layer_transcoder_reads_one_layer_and_promotes_by_all_that_it_wr
 
 def runtime_at(home: Path) -> Runtime:
     settings = Settings(home=home)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     return Runtime.of(settings)

@@ -13,7 +13,7 @@ import torch
 from examples.smollm2 import prepare
 from interp.domain.spec import SubjectSpec
 from interp.subject.base import open_subject
-from interp.subject.gguf_file import convert
+from interp.subject.gguf.conversion import convert
 
 SITES = ("blocks.15.hook_resid_post", "blocks.15.attn.hook_z", "blocks.15.ln2.hook_normalized", "blocks.15.mlp.hook_post")
 TEXT = "Once upon a time there was a little girl who lived in a village near the forest."

@@ -1,5 +1,6 @@
 """What each explainer shows, read off its rendered prompt; and what no prompt ever shows."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from interp.domain.evidence import ContextKind, Split
 from interp.domain.spec import ExplainerSpec
 from interp.explain import registry
-from interp.explain.base import ExplainerInput
+from interp.explain.base import ExplainerInput, TokenChanges
 from interp.explain.context_selection import firing
 from interp.explain.label import read_label
 from interp.llm.prompt_text import CLOSE, LEVEL, OPEN, escaped, parse_fenced
-from tests.explain.explaining import NAMES, Answering, explain, selves, text
+from tests.explain.explaining import NAMES, Answering, explain, explain_context, selves, text
 from tests.explain.random_evidence import VOCABULARY, documents, evidences
 
 ONE_CALL = tuple(registry.ONE_CALL)
@@ -172,6 +174,37 @@ def test_output_tokens_shows_both_lists_and_no_context():
     assert [part.kind for part in parse_fenced(asked.prompt.messages[-1].content)] == ["promoted", "suppressed"]
     assert len(fenced(asked, "promoted")[0].split("\n")) == len(fenced(asked, "suppressed")[0].split("\n")) == 20
     assert asked.contexts == ()
+
+
+CHANGES = TokenChanges(tuple(f"up{place}" for place in range(40)), tuple(f"down{place}" for place in range(40)))
+
+
+def test_output_tokens_by_change_shows_the_changes_and_not_the_projection():
+    explainer = registry.get(ExplainerSpec(name="output_tokens", output="token_change", contexts=5))
+    item = replace(ExplainerInput.of(selves(), text().vocabulary), promoted=(), changes=CHANGES)
+    assert explainer.obstacle(item) is None
+    parts = parse_fenced(explainer.question(item, text().vocabulary, 0).prompt.messages[-1].content)
+    assert [part.text.split("\n") for part in parts] == [[f"{side}{place}" for place in range(5)] for side in ("up", "down")]
+
+
+@pytest.mark.parametrize("changes", [None, TokenChanges((), (), "it has no effect")])
+def test_output_tokens_by_change_that_are_not_there_are_a_failure_without_a_call(changes):
+    explainer = registry.get(ExplainerSpec(name="output_tokens", output="token_change"))
+    model = Answering()
+    item = replace(ExplainerInput.of(selves(), text().vocabulary), changes=changes)
+    made = asyncio.run(explainer.explain(item, explain_context(model)))
+    assert made.text is None
+    assert ("was not measured" if changes is None else "it has no effect") in made.failure
+    assert not model.asked
+
+
+def test_the_way_of_output_tokens_is_an_option_of_its_own():
+    assert "output" not in ExplainerSpec(name="output_tokens").model_dump()
+    assert registry.needs_changes(ExplainerSpec(name="refine", base="output_tokens", output="token_change"))
+    with pytest.raises(ValidationError, match="takes `output`"):
+        ExplainerSpec(name="contexts", output="token_change")
+    with pytest.raises(ValidationError, match="takes `output`"):
+        ExplainerSpec(name="clusters", base="output_tokens", output="token_change")
 
 
 def test_output_tokens_of_a_dictionary_that_writes_nothing_known_is_a_failure_without_a_call():

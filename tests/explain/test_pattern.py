@@ -3,19 +3,20 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from interp.domain.errors import InputError
-from interp.domain.evidence import Contexts, Split
+from interp.domain.evidence import ContextKind, Contexts, Split
 from interp.domain.explanation import Explanation
 from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.pattern.candidate_table import ATTRIBUTES, FLAGS
-from interp.explain.pattern.fit import Pattern
+from interp.explain.pattern.fit import Pattern, weights_of
 from interp.explain.pattern.literals import Flag
 from interp.explain.pattern.rule import Rule
 from interp.explain.pattern.sentence import whole_text
@@ -221,7 +222,7 @@ def test_a_list_of_strings_of_characters_is_said_by_what_they_share():
     contexts, vocabulary, fires = _of_letters(words, lambda word, place: word[place : place + 1] == "a" and word[place - 1] in "svlrg")
     (found,) = Pattern().explain([ExplainerInput(0, contexts, (), (), False)], vocabulary, 0)
     assert re.fullmatch(
-        r"(mostly |often )?(`a`|the end of `\wa`, `\wa` or `\wa`)( right after [^,]+(, `\w`)?[^,]*)?, as in `\w+`, `\w+` or `\w+`", found.text
+        r"(mostly |often )?`a`( right after [^,]+(, `\w`)?| inside a word| in words that begin with [^,]+)?, as in `\w+`, `\w+` or `\w+`", found.text
     ), found.text
     named = re.findall("`(\\w+)`", found.text.partition(", as in ")[2])
     assert set(named) <= {"say", "vat", "lad", "rag", "gap"}
@@ -229,6 +230,42 @@ def test_a_list_of_strings_of_characters_is_said_by_what_they_share():
     assert all(f"{before}a`" in whole for before in "svlrg")
     said = Rule.from_json(found.rule).predict(contexts.tokens, contexts.lengths, contexts.positions, vocabulary) > 0
     assert said[:, 2:].tolist() == fires[:, 2:].tolist()
+
+
+def test_a_character_and_one_condition_are_preferred_to_lists_of_strings():
+    """At `o` after `n`, weakly at other ends of words: the label names the `o`."""
+    words = ("not", "now", "nod", "sat", "ten", "hid", "got", "low")
+    contexts, vocabulary, fires = _of_letters(
+        words, lambda word, place: word[place - 1 : place + 1] == "no" or (place == 2 and word in ("sat", "ten"))
+    )
+    weak = contexts.tokens != 1 + LETTERS.index("o")
+    softer = replace(contexts, activations=np.where(fires & weak, 0.5, contexts.activations).astype(np.float16))
+    (found,) = Pattern().explain([ExplainerInput(0, softer, (), (), False)], vocabulary, 0)
+    assert re.fullmatch(r"(mostly )?`o` (right after `n`|in words that begin with `no`), as in `no\w`, `no\w` or `no\w`", found.text), found.text
+
+
+def test_no_label_of_characters_lists_after_a_list():
+    """Features that fire after chance pairs of letters: never two lists, no condition on a token far before."""
+    words = ("say", "vat", "lad", "rag", "gap", "bat", "had", "map", "tab", "sun", "vet", "log")
+    pairs = sorted({word[place : place + 2] for word in words for place in (0, 1)})
+    for seed in range(6):
+        chosen = set(np.random.default_rng(seed).choice(pairs, 6, replace=False).tolist())
+        contexts, vocabulary, _ = _of_letters(words, lambda word, place, chosen=chosen: place > 0 and word[place - 1 : place + 1] in chosen)
+        (found,) = Pattern().explain([ExplainerInput(0, contexts, (), (), False)], vocabulary, 0)
+        said = found.text.partition(", as ")[0]
+        outline = Rule.from_json(found.rule).outline
+        assert outline is not None and "tokens" not in said, said
+        assert len(outline.last) <= 1 or len(outline.before) <= 1, said
+
+
+def test_inactive_windows_stand_for_the_share_of_the_corpus_that_they_are():
+    """Three firing windows, one inactive, one near miss, at a rate of 10%: the inactive one counts 27 times."""
+    found = evidence(where(str.isdigit)).contexts.of(Split.EXPLAIN)
+    firing, silent = np.flatnonzero(found.fires())[:3], np.flatnonzero(~found.fires())[:2]
+    kinds = np.array([ContextKind.UNIFORM] * 3 + [ContextKind.INACTIVE, ContextKind.NEAR_MISS], dtype=np.uint8)
+    contexts = replace(found.select(np.concatenate([firing, silent])), kinds=kinds)
+    np.testing.assert_allclose(weights_of(contexts, 0.1), [1, 1, 1, 27, 1])
+    np.testing.assert_allclose(weights_of(contexts, None), 1)
 
 
 def test_tails_of_characters_are_fitted_where_tokens_are_characters():
@@ -250,5 +287,5 @@ def test_tails_of_characters_are_fitted_where_tokens_are_characters():
         np.arange(count, dtype=np.uint64), np.zeros(count, dtype=np.uint32), np.full(count, 8, dtype=np.uint16),
     )  # fmt: skip
     (found,) = Pattern().explain([ExplainerInput(0, contexts, (), (), False)], vocabulary, 0)
-    assert found.text == "the last character of `the`"
+    assert re.fullmatch(r"`e` right after `th`, as in (`\w*the\w*`(, | or )?)+", found.text), found.text
     assert (Rule.from_json(found.rule).predict(tokens, contexts.lengths, contexts.positions, vocabulary) > 0).tolist() == fires.tolist()

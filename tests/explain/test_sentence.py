@@ -104,12 +104,15 @@ OUTLINE = Outline(("a", "u"), ("s",), ("said", "sun"), "", "", share=0.97, hits=
     [
         ({}, "`a` or `u` right after `s`, as in `said` or `sun`"),
         ({"share": 0.7}, "mostly `a` or `u` right after `s`, as in `said` or `sun`"),
-        ({"share": 0.4}, "often `a` or `u` right after `s`, as in `said` or `sun`"),
+        ({"share": 0.55}, "often `a` or `u` right after `s`, as in `said` or `sun`"),
         ({"hits": 0.3, "share": 0.7}, "some `a` or `u` right after `s`, as in `said` or `sun`"),
         ({"last": (), "noun": "vowels", "before": (), "place": "at the start of a word"}, "vowels at the start of a word, as in `said` or `sun`"),
         ({"noun": "letters", "last": (), "place": "within two letters after"}, "letters within two letters after `s`, as in `said` or `sun`"),
-        ({"last": ("ed", "ng"), "before": ()}, "the end of `ed` or `ng`, as in `said` or `sun`"),
-        ({"last": (" ",), "before": (), "words": ("look",)}, "`␣`, as after `look`"),
+        ({"last": ("a",), "before": (" s", " w")}, "`a` in words that begin with `sa` or `wa`, as in `said` or `sun`"),
+        ({"last": ("n",), "before": (" su",), "words": ("sun",)}, "`n` in `sun`"),
+        ({"last": ("a",), "before": ("s", "S")}, "`a` right after `s` in any case, as in `said` or `sun`"),
+        ({"last": (" ",), "before": (), "words": ("look",)}, "spaces, as after `look`"),
+        ({"last": (" ",), "before": ("k",), "words": ("look",)}, "spaces right after `k`, as after `look`"),
         ({"words": ()}, "`a` or `u` right after `s`"),
     ],
 )

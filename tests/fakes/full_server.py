@@ -15,6 +15,9 @@ from tests.fakes.batches import Batches
 from tests.fakes.completions import completion, prompts_of
 from tests.fakes.lasting_faults import LastingFaults, lasting
 
+# What a server that is strict about others takes, which need not say what it refuses.
+KNOWN_FIELDS = frozenset({"model", "messages", "max_tokens", "temperature", "seed", "response_format", "logprobs", "top_logprobs"})
+
 
 @dataclass(eq=False)
 class FullServer(ScriptedServer):
@@ -102,11 +105,13 @@ class FullServer(ScriptedServer):
 
 
 def _check_supported(lacks: frozenset[str], body: dict[str, Any]) -> None:
+    if "unknown fields" in lacks and set(body) - KNOWN_FIELDS:
+        raise OpenAIError(422, "Extra inputs are not permitted", "invalid_request_error")
     kind = (body.get("response_format") or {}).get("type")
     if kind in lacks:
         what = f"Invalid parameter: 'response_format' of type '{kind}' is not supported with this model."
         raise OpenAIError(400, what, "invalid_request_error", None, "response_format")
-    for name in ("max_tokens", "logprobs", "temperature", "seed", "echo"):
+    for name in ("max_tokens", "logprobs", "temperature", "seed", "echo", "prompt_cache_key"):
         if name in lacks and body.get(name) is not None and body[name] is not False:
             instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
             what = f"Unsupported parameter: '{name}' is not supported with this model.{instead}"

@@ -16,7 +16,8 @@ class LastingFaults(Faults):
     requests_per_second     more than this (a second's worth at once) gets 429 with Retry-After, and every reply has `x-ratelimit-*` headers
     context_window          tokens of prompt and reply together; more is 400 `context_length_exceeded`
     lacks                   fields of the request that get 400 (`logprobs`, `json_schema`, `json_object`, `max_tokens`, `temperature`, `seed`,
-                            `echo`) and paths that get 404 (`models`, `completions`, `embeddings`, `files`, `batches`)
+                            `echo`, `prompt_cache_key`; for `unknown fields` 422, which names none) and paths that get 404 (`models`,
+                            `completions`, `embeddings`, `files`, `batches`)
     ignores                 `logprobs`, `json_schema`, `json_object`, `usage`: accepted, but ignored
     """
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import Engine, delete
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -31,10 +32,13 @@ from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
 from tests.faults.waiting import until
 from tests.faults.wall_clocks import Clock, clocks
+from tests.forked import ForkedProcess, ForkServer
 
 RESTART_SECONDS = 0.3
 DISK_MEGABYTES = {"home": 64, "postgres": 512}
 GLOSSATOR = (sys.executable, "-c", "from api.cli import main; main()")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+WEBHOOK_SECRET = "whsec_" + "A" * 32
 WORKERS = {"gpu-0": "gpu", "gpu-1": "gpu", "llm-0": "llm", "llm-1": "llm", "upkeep": "upkeep"}
 
 
@@ -43,9 +47,9 @@ class Member:
     """One process of the service, or the place of one that is about to be started again. `is_ours`: its end is our doing."""
 
     name: str
-    command: tuple[str, ...]
+    arguments: tuple[str, ...]
     log: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[bytes] | ForkedProcess | None" = None
     is_ours: bool = False
 
     @property
@@ -66,8 +70,9 @@ class Cluster:
         server: ScriptedServer,
         disks: dict[str, Disk],
         clocks: dict[str, Clock],
+        forks: ForkServer | None,
     ) -> None:
-        self.settings, self.engine = settings, engine
+        self.settings, self.engine, self._forks = settings, engine, forks
         self.postgres, self.redis, self.proxy, self.server = postgres, redis, proxy, server
         self.disks, self.clocks = disks, clocks
         self.client = Client(f"http://127.0.0.1:{settings.port}")
@@ -75,9 +80,9 @@ class Cluster:
         logs = settings.home.parent / "logs"
         logs.mkdir()
         serve = ("serve", "--no-workers", "--port", str(settings.port))
-        self.members = {"api": Member("api", (*GLOSSATOR, *serve), logs / "api.log")}
+        self.members = {"api": Member("api", serve, logs / "api.log")}
         for name, queue in WORKERS.items():
-            self.members[name] = Member(name, (*GLOSSATOR, "worker", queue, "--name", name), logs / f"{name}.log")
+            self.members[name] = Member(name, ("worker", queue, "--name", name), logs / f"{name}.log")
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="orchestrator", daemon=True)
 
@@ -154,9 +159,14 @@ class Cluster:
         process.send_signal(number)
 
     def _spawn(self, member: Member) -> None:
-        environment = os.environ | self.settings.environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        machine = f"machine-of-{member.name}"
+        if self._forks is not None:
+            member.process = self._forks.start(member.arguments, self.settings.environment(), member.log, machine)
+            return
+        environment = os.environ | self.settings.environment() | ONE_THREAD
         environment |= self.clocks["workers"].environment if self.clocks else {}
-        command = (*_own_machine(), f"machine-of-{member.name}", *member.command) if _own_machine() else member.command
+        command = (*GLOSSATOR, *member.arguments)
+        command = (*_own_machine(), machine, *command) if _own_machine() else command
         with member.log.open("ab") as log:
             member.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, process_group=0)
 
@@ -172,8 +182,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
-    """A service that runs, with everything below `folder`. Raises ServerMissingError where the machine has no PostgreSQL or no Redis."""
+def cluster(folder: Path, server: ScriptedServer, is_forked: bool = False) -> Iterator[Cluster]:
+    """A service that runs, with everything below `folder`. Raises ServerMissingError where the machine has no PostgreSQL or no Redis.
+
+    `is_forked`: its processes are forks of one that has imported their modules; a worker that is killed is back without seconds of imports.
+    """
     with ExitStack() as stack:
         made = {name: stack.enter_context(disk(folder / name, megabytes)) for name, megabytes in DISK_MEGABYTES.items()}
         disks = {name: one for name, one in made.items() if one is not None}
@@ -186,7 +199,9 @@ def cluster(folder: Path, server: ScriptedServer) -> Iterator[Cluster]:
         migrate.upgrade(postgres.url)
         engine = make_engine(postgres.url)
         stack.callback(engine.dispose)
-        found = Cluster(settings_of(folder / "home", behind_proxy, redis.url, server.base_url), engine, postgres, redis, proxy, server, disks, times)
+        forks = stack.enter_context(ForkServer(ONE_THREAD | (times["workers"].environment if times else {}))) if is_forked else None
+        settings = settings_of(folder / "home", behind_proxy, redis.url, server.base_url)
+        found = Cluster(settings, engine, postgres, redis, proxy, server, disks, times, forks)
         stack.callback(found.stop)
         found.start()
         yield found
@@ -212,6 +227,8 @@ def settings_of(home: Path, database_url: str, broker_url: str, llm_base_url: st
         llm_worker_threads=2,
         merge_chunk_features=8,
         explain_chunk_features=4,
+        webhook_allow_private_networks=True,
+        webhook_secret=SecretStr(WEBHOOK_SECRET),
         log_level="info",
     )
 

@@ -12,9 +12,9 @@ from interp.config.settings import Settings
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import JobSpec
 from interp.planning import preflight
-from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
+from tests import databases
 from tests.faults.results import Rows, results
 from workers.llm.event_loop import close_clients
 from workers.runtime import Runtime
@@ -48,7 +48,7 @@ def reference(folder: Path, server: ScriptedServer) -> Reference:
     files.mkdir(parents=True)
     spec = spec_of(tiny.build(files), server)
     settings = Settings(home=folder / "undisturbed", merge_chunk_features=20, explain_chunk_features=13, llm_base_url=server.base_url)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
     before = server.totals.calls
     with transaction(runtime.engine) as session:

@@ -10,7 +10,7 @@ from interp.store.db.tables import Base, ChunkRow, EvidenceRow, ExplanationRow, 
 
 # Of each table, its rows by column.
 Rows = dict[str, list[dict[str, Any]]]
-OF_THE_BOOK = {"id", "job_id", "created_at", "explanation_id", "score_id", "run_id"}
+OF_THE_BOOK = {"id", "job_id", "created_at", "explanation_id", "score_id", "run_id", "label_id"}
 
 
 def results(engine: Engine) -> Rows:

@@ -13,9 +13,9 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.files.artifact_store import PARTIALS
 from interp.planning import preflight
-from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
 from interp.store.queue import jobs
+from tests import databases
 from tests.faults.results import repeated, results
 from tests.faults.service import Service, all_gone, serve
 from tests.faults.waiting import until
@@ -36,7 +36,7 @@ def submit(service: Service | Runtime, spec: JobSpec) -> str:
 def undisturbed(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
     """What the job gives in one process with other chunk sizes, and no service at all."""
     settings = Settings(home=tmp_path_factory.mktemp("undisturbed"), merge_chunk_features=20, explain_chunk_features=13)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
     submit(runtime, tiny_job)
     drain(runtime, Queue.GPU, Queue.LLM)

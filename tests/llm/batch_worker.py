@@ -1,4 +1,4 @@
-"""A worker to be killed: `python -m tests.llm.batch_worker URL FOLDER` asks a few questions in a batch, with a call store of files."""
+"""A worker to be killed: `python -m tests.llm.batch_worker URL FOLDER [TRANSPORT]` asks a few questions in a batch, with a call store of files."""
 
 import json
 import sys
@@ -61,4 +61,5 @@ def _write(path: Path, value: object) -> None:
 
 if __name__ == "__main__":
     call_store = FileCallStore(folder=Path(sys.argv[2]))
-    print(json.dumps([reply.text for reply in ClientHarness(sys.argv[1], call_store=call_store).ask_all(prompts(), transport="batch")]))
+    (transport,) = sys.argv[3:] or ["batch"]
+    print(json.dumps([reply.text for reply in ClientHarness(sys.argv[1], call_store=call_store).ask_all(prompts(), transport=transport)]))

@@ -13,10 +13,10 @@ from api.demo.fake_llm.faults import Faults
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import AbilityMissingError, EndpointUnreachableError, JobPausedError, KeyRefusedError, ModelUnknownError
 from interp.domain.spec import BudgetSpec, ModelSpec
-from interp.llm.call_store import PendingBatch
+from interp.llm.call_store import UPLOADED, PendingBatch
 from interp.llm.model import ClientModel
 from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.batch_queue import FILE, MAX_SUBMISSIONS, BatchTransport
+from interp.llm.transports.batch_queue import MAX_SUBMISSIONS, BatchTransport
 from interp.llm.transports.endpoint import Endpoint
 from interp.llm.transports.payloads import batch_reply, bound_of, parse_batch_line, read_failed_generation
 from interp.llm.transports.quirks import EndpointQuirks
@@ -84,7 +84,7 @@ class DyingCallStore(MemoryCallStore):
     died: asyncio.Event
 
     async def batch_submitted(self, batch: PendingBatch) -> None:
-        kind = "file" if batch.id.startswith(FILE) else "batch"
+        kind = "file" if batch.id.startswith(UPLOADED) else "batch"
         is_here = self.dies_at is not None and self.dies_at[0] == kind
         if not is_here or self.dies_at[1]:
             await super().batch_submitted(batch)
@@ -108,7 +108,7 @@ def test_a_worker_that_dies_between_submit_and_result_costs_nothing_twice(server
 
 def test_a_worker_that_dies_while_it_waits_costs_nothing_twice(harness, server):
     async def is_away() -> None:
-        while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
+        while not any(not batch.id.startswith(UPLOADED) for batch in harness.call_store.batches):
             await asyncio.sleep(0.01)
 
     _first_worker(harness, is_away)
@@ -136,12 +136,12 @@ def test_a_worker_that_is_killed_while_it_waits_costs_nothing_twice(tmp_path):
 
 
 def _is_away(path) -> bool:
-    return path.exists() and any(not row["id"].startswith(FILE) for row in json.loads(path.read_text()))
+    return path.exists() and any(not row["id"].startswith(UPLOADED) for row in json.loads(path.read_text()))
 
 
 def test_after_a_restart_a_part_of_the_questions_is_read_back_and_the_rest_can_wait(harness, server):
     async def is_away() -> None:
-        while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
+        while not any(not batch.id.startswith(UPLOADED) for batch in harness.call_store.batches):
             await asyncio.sleep(0.01)
 
     _first_worker(harness, is_away)
@@ -214,7 +214,7 @@ def test_a_batch_that_somebody_cancelled_pauses_the_job(harness):
 
         async def work(model: ClientModel):
             task = asyncio.create_task(model.ask(question()))
-            while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
+            while not any(not batch.id.startswith(UPLOADED) for batch in harness.call_store.batches):
                 await asyncio.sleep(0.01)
             await model.attempts.endpoint.cancel_batch("batch_1")
             with pytest.raises(JobPausedError, match="cancelled"):
@@ -300,7 +300,7 @@ def test_a_key_revoked_while_a_batch_is_away_pauses_and_keeps_the_batch(harness)
 
         async def work(model: ClientModel):
             task = asyncio.create_task(model.ask(question()))
-            while not any(not batch.id.startswith(FILE) for batch in harness.call_store.batches):
+            while not any(not batch.id.startswith(UPLOADED) for batch in harness.call_store.batches):
                 await asyncio.sleep(0.01)
             server.revoke_key()
             with pytest.raises(KeyRefusedError):

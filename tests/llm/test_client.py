@@ -176,7 +176,8 @@ def test_a_prompt_longer_than_the_window_fails_alone(server: FullServer, harness
     server.faults = LastingFaults(context_window=200)
     short, long = harness.ask_all([question(), question("word " * 400)])
     assert isinstance(short, Reply)
-    assert isinstance(long, PromptTooLongError) and long.details["calls"] == [harness.call_store.calls[-1].key]
+    (refused,) = (call for call in harness.call_store.calls if call.error)
+    assert isinstance(long, PromptTooLongError) and long.details["calls"] == [refused.key]
 
 
 def test_settings_that_the_endpoint_rejects_pause_instead_of_failing_everything(server: FullServer, harness: ClientHarness) -> None:
@@ -201,6 +202,32 @@ def test_a_parameter_that_is_not_known_is_put_otherwise_once(server: FullServer,
     assert all(reply.finish == "stop" for reply in replies) and all(call.attempts == 1 for call in harness.call_store.calls)
     assert all("yes" in reply.text or "no" in reply.text for reply in replies)
     assert all(bool(reply.choices) == (lacks != "logprobs") for reply in replies)
+
+
+@pytest.mark.parametrize("lacks", ["prompt_cache_key", "unknown fields"])
+def test_a_refused_cache_key_is_left_out_from_then_on(server: FullServer, harness: ClientHarness, lacks: str) -> None:
+    """Whether the refusal names it or not: nothing else of the request is left out."""
+    server.faults = LastingFaults(lacks=frozenset({lacks}))
+    keys = [str(number % 2) * 32 for number in range(6)]
+
+    async def work(model: ClientModel) -> list:
+        return [await model.ask(question(f"{number}", seed=3, prefix=key)) for number, key in enumerate(keys)]
+
+    replies = harness.run(work, prompt_cache_key=True)
+    assert all(reply.finish == "stop" for reply in replies) and all(call.attempts == 1 for call in harness.call_store.calls)
+    assert server.totals.requests == len(keys) + 1, "it is remembered"
+    assert all("response_format" in body and "seed" in body for body in server.totals.bodies)
+
+
+def test_prompts_that_begin_alike_have_one_cache_key_where_the_settings_say_so(server: FullServer, harness: ClientHarness) -> None:
+    async def work(model: ClientModel) -> None:
+        for number, key in enumerate(("a" * 32, "a" * 32, "b" * 32, "")):
+            await model.ask(question(f"{number}", prefix=key))
+
+    harness.run(work, prompt_cache_key=True)
+    assert [body.get("prompt_cache_key") for body in server.totals.bodies] == ["a" * 32, "a" * 32, "b" * 32, None]
+    harness.run(lambda model: model.ask(question("another", prefix="a" * 32)))
+    assert "prompt_cache_key" not in server.totals.bodies[-1], "an endpoint of which nothing is known is not sent it"
 
 
 @pytest.mark.parametrize("budget", [BudgetSpec(calls=37), BudgetSpec(tokens=4000), BudgetSpec(usd=0.02)])

@@ -176,6 +176,15 @@ def test_usage_that_is_missing_or_cannot_be_is_the_bound(usage: Any) -> None:
     assert usage_of({"usage": usage}, BOUND) == BOUND
 
 
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [({"cached_tokens": 8}, 8), ({"cached_tokens": 11}, 0), ({"cached_tokens": -1}, 0), ({"cached_tokens": "8"}, 0), (None, 0), (7, 0)],
+)
+def test_cached_tokens_are_read_where_they_can_be_true(details: Any, cached: int) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": details}
+    assert usage_of({"usage": usage}, BOUND) == Usage(10, 5, cached_tokens=cached)
+
+
 @given(st.lists(st.text(), max_size=4))
 def test_the_bound_is_never_below_the_bytes(texts: list[str]) -> None:
     messages = tuple(Message("user", text) for text in texts)
@@ -240,6 +249,26 @@ def test_what_is_not_about_a_parameter_teaches_nothing(message: str, param: str 
     assert learned(message, param, status)[0] is False
 
 
+def test_openai_gets_a_cache_key_and_others_where_the_settings_say_so() -> None:
+    def sent(base_url: str, **spec: Any) -> bool:
+        asked = ChatRequest("k", ModelSpec(**({"model": "m"} | spec)), question(prefix="0" * 32), BOUND)
+        return "prompt_cache_key" in chat_body(asked, EndpointQuirks.of(base_url))
+
+    assert sent(OPENAI) and not sent(OPENAI, prompt_cache_key=False)
+    assert sent("http://127.0.0.1/v1", prompt_cache_key=True) and not sent("http://127.0.0.1/v1")
+
+
+def test_a_setting_of_transport_decides_no_answer() -> None:
+    """A cache key leaves the cached replies valid, and jobs of before keep the digest of their request."""
+    assert Namer(ModelSpec(model="m"), OPENAI).chat(question(prefix="0" * 32)) == Namer(ModelSpec(model="m", prompt_cache_key=True), OPENAI).chat(
+        question()
+    )
+    assert (
+        "prompt_cache_key" not in ModelSpec(model="m").model_dump()
+        and "prompt_cache_key" in ModelSpec(model="m", prompt_cache_key=False).model_dump()
+    )
+
+
 def test_learning_ends() -> None:
     """A server that calls every parameter wrong is learned from so many times and no more."""
     dialect, asked, lessons = EndpointQuirks(), request(), 0
@@ -260,7 +289,13 @@ def test_openai_is_asked_in_its_own_words() -> None:
 
 def test_prices_are_stated_or_listed_or_unknown() -> None:
     assert rates_of(ModelSpec(model="x", price=Price(input=1, output=2)), "http://127.0.0.1:1/v1").cost(Usage(10**6, 10**6)) == 3.0
+    half = Usage(10**6, 10**6, cached_tokens=5 * 10**5)
+    assert rates_of(ModelSpec(model="x", price=Price(input=1, output=2, cached_input=0.1)), OPENAI).cost(half) == pytest.approx(2.55)
+    assert rates_of(ModelSpec(model="x", price=Price(input=1, output=2)), OPENAI).cost(half) == 3.0, (
+        "an unknown price of cached tokens is the full one"
+    )
     listed = rates_of(ModelSpec(model="gpt-4o-mini"), OPENAI)
+    assert listed.cached_input < listed.input
     assert listed is not None and 0 < listed.input < listed.output
     halved = rates_of(ModelSpec(model="gpt-4o-mini", transport="batch"), OPENAI)
     assert halved is not None and halved.input == listed.input / 2

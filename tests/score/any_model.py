@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from interp.judge.writing import KINDS
 from interp.llm.base import Ability, TokenChoice
+from interp.score.base import FeatureEffect, ProbedTexts
 from tests.score.fake_model import Asked, FakeModel, reply
 
 
@@ -22,6 +24,10 @@ def said(asked: Asked) -> str:
         if "lines" in asked.prompt.template or asked.prompt.schema is None:
             return "\n".join(f"{number}\t{9 if 'cat' in token else 0}" for number, _, token in next(iter(lines.values())))
         return json.dumps({name: [[int(number), 9] for number, _, token in rows if "cat" in token] for name, rows in lines.items()})
+    if asked.kind == "write":
+        return json.dumps({kind: [f"{kind} {letter}" for letter in "abcdefghij"] for kind in KINDS})
+    if asked.kind == "output":
+        return json.dumps({"shift": 1})
     return json.dumps({"group": 1} if asked.kind == "discriminate" else {"intruder": 1})
 
 
@@ -49,3 +55,17 @@ class AnyModel(FakeModel):
 
 def any_model() -> AnyModel:
     return AnyModel(lambda asked: reply(said(asked), key=asked.prompt.digest))
+
+
+async def scored(scorer, item, context):
+    """Texts that the scorer has written are read first: the feature fires in those that should make it."""
+    if scorer.writes:
+        written = await scorer.write(item, context)
+        firing, silent = (2.0,) * len(written.fires), (0.0,) * len(written.near)
+        readings = [{"kind": kind, "tokens": [text], "activations": [1.0]} for kind in ("fires", "near") for text in getattr(written, kind)]
+        others = {null.feature: silent for null in item.nulls}
+        item = replace(item, probed=ProbedTexts(1.0, 0.0, firing, silent, others, silent, tuple(readings), written.failure, written.calls))
+    elif scorer.probes:
+        shifts = tuple(((f" up{prompt}",), (f" down{prompt}",)) for prompt in range(12))
+        item = replace(item, effects=tuple(FeatureEffect(feature, 1.0, 0.5, shifts) for feature in (item.feature, 50, 51, 52)))
+    return await scorer.score(item, context)

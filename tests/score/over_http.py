@@ -14,8 +14,8 @@ from interp.score.base import ScoreContext, ScorerInput
 from tests.score.cat_feature import VOCABULARY
 
 
-def client_at(base_url: str) -> LlmClient:
-    return LlmClient(Settings(llm_base_url=base_url, llm_max_concurrent_calls=8))
+def client_at(base_url: str, in_flight: int = 8) -> LlmClient:
+    return LlmClient(Settings(llm_base_url=base_url, llm_max_concurrent_calls=in_flight))
 
 
 @dataclass
@@ -26,10 +26,11 @@ class ScoringEndpoint:
     books: MemoryCallStore = field(default_factory=MemoryCallStore)
     model: str = "scripted"
     abilities: frozenset = frozenset()
+    in_flight: int = 8
 
     def score(self, name: str, item: ScorerInput, controls=(), vocabulary=VOCABULARY, seed: int = 0, share: float = 0.1, **options) -> Score:
         async def made() -> Score:
-            client = client_at(self.base_url)
+            client = client_at(self.base_url, self.in_flight)
             try:
                 model = client.model(ModelSpec(model=self.model), self.books, Tag("job", "chunk", "score", item.feature, name), self.abilities)
                 endpoint = ScoreContext(vocabulary, seed, model, model, model, frozenset(controls), share)

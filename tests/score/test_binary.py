@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interp.domain.digests import digest_of
 from interp.domain.errors import BudgetReachedError, InputError
 from interp.domain.evidence import ContextKind
 from interp.domain.spec import JobSpec, ModelSpec, ModelsSpec, ScorerSpec
@@ -49,6 +50,12 @@ def test_a_judge_who_knows_gives_one_and_others_labels_half(name):
     assert found.metrics.get("precision_at_rate") == (1 if name == "detection" else None)
     assert found.metrics.get("window_rate") == (pytest.approx(0.1) if name == "detection" else None)
     assert "auc" not in found.metrics
+
+
+def test_the_order_is_a_setting_and_what_never_named_it_keeps_its_digest():
+    assert digest_of(ScorerSpec(name="detection").model_dump(mode="json")) == "6246a207573998b298e4d33e6a660f69bc8343ad3da4afbdc2db88a525cb9a4d"
+    other = ScorerSpec(name="detection", order="label_first")
+    assert other.model_dump(mode="json")["order"] == "label_first" and ScorerSpec(**other.model_dump(mode="json")) == other
 
 
 @BOTH
@@ -165,7 +172,8 @@ def test_provenance_lists_every_call_by_purpose_and_each_item_its_own(name):
     assert set(calls) == {name, *(f"{name}/{part}" for part in ("null", "empty", "baseline", "repeat", "judge_swap", "gold"))}
     assert {part: len(keys) for part, keys in calls.items() if part in (name, f"{name}/null")} == {name: 4, f"{name}/null": 8}
     assert {item.detail["call"] for item in found.items} == set(calls[name])
-    assert found.provenance["template"] == {"detection": "detect@2", "fuzz": "fuzz@2"}[name]
+    assert found.provenance["template"] == {"detection": "detect@3", "fuzz": "fuzz@3"}[name]
+    assert found.provenance["order"] == "windows_first"
     assert found.provenance["model"] == {"model": "teller", "base_url": "test:"}
     assert found.provenance["items"] == {"asked": 40, "of": 40}
     assert sum(map(len, calls.values())) == len(model.asked) + len(second.asked)

@@ -1,5 +1,8 @@
 """Detection, fuzz, discrimination and intruder through the client, over HTTP, against a scripted model."""
 
+from itertools import groupby
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -8,7 +11,7 @@ from api.demo.fake_llm.readers import NoisyReader, QuotedReader
 from api.demo.fake_llm.server import ScriptedServer
 from benches.memory_call_store import MemoryCallStore
 from interp.domain.errors import BudgetReachedError
-from interp.domain.spec import BudgetSpec
+from interp.domain.spec import BudgetSpec, PromptOrder
 from interp.llm.base import Ability
 from tests.score.cat_feature import item_of
 from tests.score.over_http import ScoringEndpoint
@@ -34,6 +37,26 @@ def test_a_judge_that_reads_the_label_finds_it_right(name):
         assert found.metrics["accuracy" if name == "discrimination" else "balanced_accuracy"] == 1
         assert found.null.lift > 0.3
     assert {control.name for control in found.controls} == set(CONTROLS)
+
+
+@pytest.mark.parametrize("name", ["detection", "fuzz"])
+def test_both_orders_are_read_alike_and_the_windows_first_go_out_by_group(name):
+    """With one call in flight all questions about one prompt's windows reach the server before the next's."""
+    found = {}
+    for order in get_args(PromptOrder):
+        with ScriptedServer() as server:
+            found[order] = ScoringEndpoint(server.base_url, in_flight=1).score(name, item(), order=order)
+            begun = [body["messages"][1]["content"].partition("\n</context-")[0] for body in server.totals.bodies]
+        groups = [group for group, _ in groupby(begun)]
+        assert len(begun) == 3 * 4
+        assert len(groups) == len(set(groups)) == (4 if order == "windows_first" else 12)
+    assert found["windows_first"].value == found["label_first"].value == 1
+    assert found["windows_first"].null.values == found["label_first"].null.values
+    assert [found[order].provenance["template"] for order in get_args(PromptOrder)] == [f"{kind_of(name)}@3", f"{kind_of(name)}@2"]
+
+
+def kind_of(name):
+    return "detect" if name == "detection" else name
 
 
 # Faults of the way; a request that meets one is sent again, up to twelve times.

@@ -77,7 +77,7 @@ def test_the_log_prob_form_is_read_from_the_alternatives():
     with Server() as server:
         found, books = scores(server, ["simulation"], logprobs=True)
     score = found["simulation"]
-    assert score.provenance["template"] == "simulate_levels@2"
+    assert score.provenance["template"] == "simulate_levels@3"
     assert score.failed == 0 and score.value > 0.9
     # The scripted model writes 10 or 0 and weighs the neighbours: expectations are neither.
     levels = {value for item in score.items for _, value in item.detail["predicted"]}

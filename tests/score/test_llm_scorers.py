@@ -10,7 +10,7 @@ from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import ScoreContext
 from interp.score.items.codec import decode_items, encode_items
-from tests.score.any_model import AnyModel, any_model
+from tests.score.any_model import AnyModel, any_model, scored
 from tests.score.cat_feature import VOCABULARY, item_of
 from tests.score.fake_model import reply
 from tests.score.test_choice import distractors
@@ -21,8 +21,8 @@ ALL = pytest.mark.parametrize("name", sorted(registry.JUDGED))
 
 def score(name, model, seed=0, controls=CONTROLS):
     context = ScoreContext(VOCABULARY, seed, model, model, model, controls)
-    item = item_of(baseline="dogs", distractors=distractors())
-    return asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, context))
+    item, scorer = item_of(baseline="dogs", distractors=distractors()), registry.judged(ScorerSpec(name=name))
+    return asyncio.run(scored(scorer, item, context))
 
 
 @ALL

@@ -78,7 +78,7 @@ def test_a_good_explanation_is_right_everywhere():
     assert found.interval.low < 1.0 == found.interval.high
     assert found.null.values == pytest.approx((0.5, 0.5), abs=0.1) and found.null.p_value is None
     assert found.null.lift == pytest.approx(1 - np.mean(found.null.values))
-    assert found.provenance["template"] == "select@2"
+    assert found.provenance["template"] == "select@3"
     assert {purpose: len(keys) for purpose, keys in found.provenance["calls"].items()} == {"selection": 4, "selection/null": 8}
     assert sum(item.truth for item in found.items) == 16
 

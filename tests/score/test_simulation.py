@@ -44,7 +44,7 @@ def lines(asked: Asked):
 
 
 def run(model, windows, prompts, label="cats"):
-    return asyncio.run(simulate(model, label, windows, prompts))
+    return asyncio.run(simulate([(model, label)], windows, prompts))[0]
 
 
 def windows_of(count):
@@ -172,7 +172,7 @@ def test_a_good_explanation_scores_high_and_says_how_it_was_made():
     assert found.metrics["precision_at_rate"] == 1.0
     assert found.metrics["r2"] > 0.9  # a level is a tenth of the largest activation, so the scale fits, too
     assert sum(found.metrics[f"pearson_decile_{number}"] is not None for number in range(1, 11)) == 10
-    assert found.provenance["template"] == "simulate@2"
+    assert found.provenance["template"] == "simulate@3"
     assert found.provenance["nulls_asked"] == 2
     assert {purpose: len(keys) for purpose, keys in found.provenance["calls"].items()} == {"simulation": 4, "simulation/null": 8}
     assert [item.failure for item in found.items] == [None] * 40
@@ -303,7 +303,7 @@ def test_the_typical_reply_can_be_read():
 
 def test_the_form_follows_what_the_model_is_known_to_give():
     found = score("simulation", FakeModel(lines, abilities=LOGPROBS), item_of(nulls=()))
-    assert found.provenance["template"] == "simulate_levels@2"
+    assert found.provenance["template"] == "simulate_levels@3"
     assert found.value > 0.95
     # 0.8 at every silent token is no sign of firing: the threshold comes from the other half of the documents.
     assert found.metrics["balanced_accuracy"] == found.metrics["auc"] == 1.0

@@ -1,17 +1,21 @@
 """Jobs whose files are valid, and what an attacker makes of one of their files: bytes changed, fields of configs and headers replaced."""
 
 import copy
+import gzip
 import io
 import json
 import random
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import zstandard
+from pyarrow import parquet
 
 from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from tests.security import checkpoints as made
@@ -187,8 +191,11 @@ TOKENIZERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 }
 
 
+CORPORA = ("lines.jsonl", "lines.jsonl.gz", "lines.jsonl.zst", "texts.parquet", "chats.parquet")
+
+
 def cases(folder: Path) -> dict[str, Case]:
-    """A valid job for each family of weights and each kind of tokenizer."""
+    """A valid job for each family of weights, each kind of tokenizer and each form of a corpus."""
     corpus = folder / "corpus"
     corpus.mkdir()
     for number in range(20):
@@ -203,6 +210,29 @@ def cases(folder: Path) -> dict[str, Case]:
         subject = _subject(folder / "subjects" / name, name)
         found[f"subject, {name}"] = _case(subject, good, corpus, subject)
     found["neurons"] = _case(subject, subject, corpus, subject, format="neurons")
+    return found | _corpora(folder / "corpora", _subject(folder / "chat" / "subject", "byte-level"), good)
+
+
+def _corpora(folder: Path, subject: Path, source: Path) -> dict[str, Case]:
+    """A job on each form of a corpus, which is what is changed."""
+    template = {"bos_token": "<|bos|>", "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
+    (subject / "tokenizer_config.json").write_text(json.dumps(template), encoding="utf-8")
+    texts = [f"document {number}" for number in range(20)]
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    columns: Any = {"texts.parquet": texts, "chats.parquet": chats}
+    contents = {"lines.jsonl": lines, "lines.jsonl.gz": gzip.compress(lines), "lines.jsonl.zst": zstandard.compress(lines)}
+    found = {}
+    for name in CORPORA:
+        corpus = folder / name
+        corpus.mkdir(parents=True)
+        if name in columns:
+            parquet.write_table(pyarrow.table({"text": columns[name]}), corpus / name, row_group_size=7)
+        else:
+            (corpus / name).write_bytes(contents[name])
+        case = _case(subject, source, corpus, corpus)
+        spec = CorpusSpec(path=str(corpus), chat=name == "chats.parquet")
+        found[f"corpus, {name}"] = replace(case, job=case.job.model_copy(update={"corpus": spec}))
     return found
 
 

@@ -40,12 +40,12 @@ from interp.domain.spec import CorpusSpec, DictionarySpec, JobSpec, SubjectSpec
 from interp.planning import preflight
 from interp.security import allowed_files
 from interp.security.allowed_files import Roots
-from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import JobRow
 from interp.store.queue import jobs
 from interp.subject.location import check_folder, read_config
 from interp.subject.text.library import library_bos
+from tests import databases
 from workers import worker
 from workers.runtime import Runtime, TaskResult, Work
 
@@ -151,7 +151,7 @@ def test_a_name_of_the_hub_says_nothing_of_the_working_directory(job: JobSpec, t
 
 
 def test_over_rest_the_refusal_names_the_setting_and_no_more(job: JobSpec, service: Settings) -> None:
-    migrate.upgrade(service.database_url)
+    databases.upgrade(service.database_url)
     content = changed(job, "corpus.path", "/proc/self").model_dump(mode="json")
     with httpx.Client(transport=InProcess(create_app(service)), base_url="http://test") as http:
         answer = http.post("/v1/jobs", json=content)
@@ -160,12 +160,33 @@ def test_over_rest_the_refusal_names_the_setting_and_no_more(job: JobSpec, servi
     assert "GLOSSATOR_ROOTS" in answer.json()["cure"]
 
 
+@pytest.mark.parametrize(
+    ("field", "place", "code"),
+    [
+        ("corpus.path", "file:///etc/passwd", "corpus-invalid"),
+        ("corpus.path", "http://127.0.0.1/text", "corpus-invalid"),
+        ("corpus.path", "s3://bucket/text", "path-refused"),
+        ("corpus.path", "hf://datasets/../etc", "corpus-invalid"),
+        ("corpus.path", "hf://etc", "corpus-invalid"),
+        ("dictionary.source", "s3://bucket/sae", "path-refused"),
+        ("dictionary.source", "hf://../../etc", "dictionary-invalid"),
+        ("dictionary.source", "hf://org/name@a/b@c", "dictionary-invalid"),
+        ("dictionary.source", "wandb://one", "dictionary-invalid"),
+        ("dictionary.source", "ftp://host/sae", "dictionary-invalid"),
+    ],
+)
+def test_a_place_that_no_worker_would_read_is_refused_at_submission(job: JobSpec, service: Settings, field: str, place: str, code: str) -> None:
+    refused = problem(lambda: admission.accept(changed(job, field, place), service))
+    assert (refused["code"], bool(refused["cure"])) == (code, True)
+
+
 def test_the_command_line_prints_the_cure(job: JobSpec, service: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    migrate.upgrade(service.database_url)
+    databases.upgrade(service.database_url)
     with Client("http://test", InProcess(create_app(service))) as client:
         monkeypatch.setattr("api.cli.connect.server", lambda: client)
         with pytest.raises(ApiError, match=r"Move it under an allowed root, or add its folder to GLOSSATOR_ROOTS"):
-            submit(None, job.subject.model, job.dictionary.source, str(tmp_path / "outside"))
+            # What exists on this side is sent instead.
+            submit(None, job.subject.model, [job.dictionary.source], str(tmp_path / "nothing"))
 
 
 def test_the_services_own_files_are_left_out_of_a_folder_above(service: Settings, root: Path) -> None:
@@ -223,7 +244,7 @@ def read_corpus(work: Work) -> TaskResult:
 def test_a_worker_holds_what_the_database_says_against_its_own_roots(
     job: JobSpec, service: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    migrate.upgrade(service.database_url)
+    databases.upgrade(service.database_url)
     engine = make_engine(service.database_url)
     checked = admission.check(job, service)
     with transaction(engine) as session:

@@ -38,6 +38,7 @@ from interp.llm.transports.endpoint import Endpoint
 from interp.planning import model_requirements
 from interp.security.addresses import find
 from interp.store.queue.webhooks import Delivery
+from tests import databases
 from tests.llm.conftest import KEY, TAG, question
 from tests.security.hostile import Answer, Hostile, hostile, says, streams
 from workers.maintenance.webhooks import _send
@@ -594,6 +595,7 @@ def body() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    home = tmp_path_factory.mktemp("home")
-    with httpx.Client(transport=InProcess(create_app(Settings(home=home))), base_url="http://test") as client:
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    databases.upgrade(settings.database_url)
+    with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://test") as client:
         yield client

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interp.planning import preflight
-from tests.security.mutants import DICTIONARIES, TOKENIZERS, Case, cases
+from tests.security.mutants import CORPORA, DICTIONARIES, TOKENIZERS, Case, cases
 from tests.security.mutating import attempt, begin
 
-NAMES = (*DICTIONARIES, *(f"subject, {name}" for name in TOKENIZERS), "neurons")
+NAMES = (*DICTIONARIES, *(f"subject, {name}" for name in TOKENIZERS), "neurons", *(f"corpus, {name}" for name in CORPORA))
 
 
 @pytest.fixture(scope="module")

@@ -21,19 +21,23 @@ from unittest.mock import Mock
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from api.app import create_app
 from api.cli import checks, main
 from api.cli.failures import known
 from api.cli.output import console
-from api.server import AddressTakenError, LoginMissingError, Service
+from api.server import AddressTakenError, NoKeyError, Service
 from benches.in_process import InProcess
-from glossator import ApiError
+from glossator import ApiError, Client
 from interp.config.home import HomeLock, Occupant, occupant
 from interp.config.settings import EXAMPLES, Settings, settings
+from interp.domain.access import Scope
 from interp.domain.errors import DatabaseUnfitError, HomeTakenError
 from interp.store import migrate
+from interp.store.access import keys
+from interp.store.db.engine import make_engine, transaction
 
 HOLDING = """
 import sys
@@ -53,12 +57,26 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(home=tmp_path_factory.mktemp("operator") / "home")
 
 
+@pytest.fixture
+def keyed(embedded: Settings) -> Settings:
+    """Settings whose database has a key, though it has been revoked since."""
+    migrate.upgrade(embedded.database_url)
+    engine = make_engine(embedded.database_url)
+    with transaction(engine) as session:
+        keys.revoke(session, keys.create(session, "admin", [Scope.ADMIN], "test").row.id)
+    engine.dispose()
+    return embedded
+
+
 @pytest.mark.parametrize("host", OPEN_HOSTS, ids=repr)
-def test_nothing_listens_where_others_reach_it_unless_that_is_meant(embedded: Settings, host: str) -> None:
-    with pytest.raises(LoginMissingError) as refused:
-        Service(embedded, host, 0, workers=False)
-    assert "--i-know-there-is-no-login" in refused.value.cure
-    assert "cancel any job" in refused.value.why
+def test_nothing_listens_where_others_reach_it_before_there_is_a_key(embedded: Settings, host: str) -> None:
+    with pytest.raises((NoKeyError, AddressTakenError)) as refused, Service(embedded, host, 0, workers=False):
+        pass
+    if isinstance(refused.value, NoKeyError):
+        assert "glossator keys create" in refused.value.cure
+        assert "cancel any job" in refused.value.why
+    else:
+        assert host in ("192.0.2.7", "10.0.0.1", "example.invalid", "::ffff:0.0.0.0"), "no address of this machine, or none for an IPv6 socket"
 
 
 def test_a_name_of_this_machine_that_leads_elsewhere_counts_by_its_address(embedded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +89,8 @@ def test_a_name_of_this_machine_that_leads_elsewhere_counts_by_its_address(embed
         return opened[0]
 
     monkeypatch.setattr(socket, "create_server", elsewhere)
-    with pytest.raises(LoginMissingError):
-        Service(embedded, "localhost", 0, workers=False)
+    with pytest.raises(NoKeyError), Service(embedded, "localhost", 0, workers=False):
+        pass
     assert opened[0].fileno() == -1, "it is closed again"
 
 
@@ -82,9 +100,26 @@ def test_loopback_needs_nothing(embedded: Settings, host: str) -> None:
         assert service.url
 
 
-def test_it_is_opened_by_a_setting(embedded: Settings) -> None:
-    with Service(embedded.model_copy(update={"i_know_there_is_no_login": True}), "0.0.0.0", 0, workers=False) as service:
+def test_a_key_opens_other_addresses_and_none_of_them_without_it(keyed: Settings) -> None:
+    with Service(keyed, "0.0.0.0", 0, workers=False) as service:
         assert service.url.startswith("http://0.0.0.0:")
+        assert service.has_keys
+        with Client(service.url.replace("0.0.0.0", "127.0.0.1")) as client, pytest.raises(ApiError) as refused:
+            list(client.list_jobs())
+        assert refused.value.status == 401
+
+
+def test_the_first_key_may_be_a_secret_of_the_settings(embedded: Settings) -> None:
+    key = f"gl_{'c' * 8}_{'d' * 64}"
+    for _ in range(2):
+        given = embedded.model_copy(update={"admin_key": SecretStr(key)})
+        with Service(given, "0.0.0.0", 0, workers=False) as service, Client(service.url.replace("0.0.0.0", "127.0.0.1"), key=key) as client:
+            assert list(client.list_jobs()) == []
+
+
+def test_a_service_without_a_key_says_so_and_how_to_make_one(embedded: Settings) -> None:
+    with Service(embedded, "127.0.0.1", 0, workers=False) as service:
+        assert not service.has_keys
 
 
 # Two servers on one home.
@@ -354,7 +389,7 @@ def test_a_demo_in_a_home_that_is_a_file_is_told(operator: Operator) -> None:
 @pytest.mark.parametrize("host", ["x" * 70, "no\udcffname"])
 def test_an_address_that_is_none_is_told(embedded: Settings, host: str) -> None:
     with pytest.raises(AddressTakenError):
-        Service(embedded.model_copy(update={"i_know_there_is_no_login": True}), host, 0, workers=False)
+        Service(embedded, host, 0, workers=False)
 
 
 @each([*READING, *WRITING])
@@ -528,7 +563,7 @@ def stranger() -> Iterator[str]:
             """Nobody reads it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
@@ -594,3 +629,9 @@ def test_an_api_whose_database_is_none_answers_503_and_commands_pass_it_on_in_on
     assert answer.json()["cure"]
     refusal = known(ApiError(answer.json()))
     assert refusal is not None and refusal.exit_status == 2
+
+
+def test_the_old_setting_and_the_old_option_are_refused(operator: Operator) -> None:
+    operator.is_told(["serve", "--i-know-there-is-no-login"], "There is no --i-know-there-is-no-login any more", "glossator keys create")
+    operator.set(I_KNOW_THERE_IS_NO_LOGIN="true")
+    operator.is_told(["config"], "is no setting any more", "glossator keys create")

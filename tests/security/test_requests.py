@@ -1,6 +1,7 @@
 """No request breaks the service: what cannot be stored or shown is refused at the edge, and what is stored takes nothing with it."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from sqlalchemy import Engine, text
 
 import interp.stats
 from api.app import create_app
+from api.http.body_limits import MAX_BODY_BYTES
 from benches.in_process import InProcess
 from glossator import ApiError, Client
 from interp.config.settings import EXAMPLES, Settings
-from interp.store import migrate
+from interp.domain.spec import MOST_RANGES
 from interp.store.db import engine as engines
+from interp.store.listings import queries
+from tests import databases
 from tests.api import synthetic
 
 JSON = {"content-type": "application/json"}
@@ -161,12 +165,18 @@ STORED = [
 @pytest.fixture
 def book(tmp_path: Path) -> Iterator[tuple[Client, Engine]]:
     settings = Settings(home=tmp_path / "home", database_url=f"sqlite:///{tmp_path / 'book.db'}", broker_url=f"filesystem://{tmp_path / 'broker'}")
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     made = engines.make_engine(settings.database_url)
     synthetic.fill(made)
     with Client("http://test", InProcess(create_app(settings))) as found:
         yield found, made
     made.dispose()
+
+
+def read(client: Client, path: str) -> dict[str, Any]:
+    """The answer itself: the client leaves out rows that cannot be read."""
+    found: dict[str, Any] = client._operations._session._http.get(path).raise_for_status().json()
+    return found
 
 
 def write(engine: Engine, statement: str, **values: Any) -> None:
@@ -179,11 +189,34 @@ def test_a_stored_row_takes_no_other_with_it(book: tuple[Client, Engine], column
     client, engine = book
     jobs = [client.submit_job(SPEC | {"seed": seed})["id"] for seed in range(3)]
     write(engine, f"UPDATE jobs SET {column} = :stored WHERE id = :id", stored=stored, id=jobs[1])
-    page = client._request("GET", "/v1/jobs")
+    page = read(client, "/v1/jobs")
     shown = {job["id"] for job in page["items"]}
     assert shown >= {jobs[0], jobs[2]}
     assert (jobs[1] not in shown) == is_left_out
     assert [row["id"] for row in page.get("unreadable", [])] == ([jobs[1]] if is_left_out else [])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "3",
+        "[1]",
+        "{",
+        '"x"',
+        '{"scores": 7}',
+        '{"scores": {"detection": 1}}',
+        '{"dictionaries": [3]}',
+        '{"scores": {"fuzz": {"median_lift": 1e999}}}',
+    ],
+)
+def test_a_job_with_a_damaged_summary_takes_no_run_with_it(book: tuple[Client, Engine], stored: str) -> None:
+    client, engine = book
+    job = client.submit_job(SPEC | {"seed": 0})["id"]
+    write(engine, "INSERT INTO job_runs (job_id, place, run_id) SELECT :job, 0, min(id) FROM runs", job=job)
+    write(engine, "UPDATE jobs SET summary = :stored WHERE id = :job", stored=stored, job=job)
+    page = read(client, "/v1/runs")
+    assert page.get("unreadable", []) == []
+    assert [found["median_lift"] for run in page["items"] for found in run["jobs"] if found["id"] == job] == [{}]
 
 
 OTHERS = [
@@ -201,9 +234,9 @@ OTHERS = [
 @pytest.mark.parametrize("stored", ['"\\ud800"', '{"a": NaN}', "{", "[[]]", "7"])
 def test_no_stored_value_breaks_a_listing(book: tuple[Client, Engine], table: str, column: str, path: str, stored: str) -> None:
     client, engine = book
-    before = client._request("GET", path)
+    before = read(client, path)
     write(engine, f"UPDATE {table} SET {column} = :stored WHERE id = (SELECT max(id) FROM {table})", stored=stored)
-    after = client._request("GET", path)
+    after = read(client, path)
     assert len(after["items"]) + len(after.get("unreadable", [])) == len(before["items"])
 
 
@@ -238,7 +271,7 @@ PATHS = [
     "/" * 4096,
     "a/" * 2048,
     "/a" * 2000,
-    "..",
+    "../" * 20,  # above every root, wherever the checkout lies
     "",
     "~",
     "\n",
@@ -307,7 +340,7 @@ def test_absurd_values_are_refused_with_a_cure(service_http: httpx.Client, value
 def service_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("absurd")
     settings = Settings(home=home / "home", database_url=f"sqlite:///{home / 'book.db'}", broker_url=f"filesystem://{home / 'broker'}")
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://localhost") as found:
         yield found
 
@@ -328,3 +361,35 @@ def test_the_largest_of_everything_is_taken(http: httpx.Client) -> None:
     assert http.post(f"/v1/jobs/{job}/resume", json={"budget": MOST["budget"]}).status_code == 202
     assert http.get(f"/v1/jobs/{job}").json()["budget"] is None or http.get(f"/v1/jobs/{job}").json()["budget"]["caps"] == MOST["budget"]
     assert http.post(f"/v1/jobs/{job}/cancel").status_code == 202
+
+
+@pytest.mark.parametrize("filler", [b"[],", b"{},", b"1,"])
+def test_a_body_of_a_million_values_is_refused_before_it_is_walked(http: httpx.Client, filler: bytes) -> None:
+    body = b'{"features": [' + filler * (MAX_BODY_BYTES // len(filler) - 10) + b"1]}"
+    began = time.process_time()
+    assert "holds more than" in refused(http.post("/v1/jobs", content=body, headers=JSON))["detail"]
+    assert time.process_time() - began < 1, "it is walked in 2 seconds or more, of every other request"
+
+
+def test_features_are_named_by_a_bounded_number_of_ranges(http: httpx.Client) -> None:
+    scattered = ",".join(map(str, range(0, 400_000, 2)))
+    assert "100,000 ranges" in refused(http.post("/v1/jobs", json=SPEC | {"features": scattered}))["detail"]
+    listed = [0] * (MOST_RANGES + 1)
+    assert "100,000 indices" in refused(http.post("/v1/jobs", json=SPEC | {"features": listed}))["detail"]
+
+
+def test_a_page_of_jobs_with_large_specs_is_short(http: httpx.Client, client: Client, store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [client.submit_job(SPEC | {"seed": number})["id"] for number in range(1000, 1005)]
+    monkeypatch.setattr(queries, "MAX_PAGE_CHARACTERS", int(2.5 * len(json.dumps(client.get_job(made[0])["spec"]))))
+    found: list[str] = []
+    page = http.get("/v1/jobs", params={"limit": 500}).json()
+    while True:
+        assert 1 <= len(page["items"]) <= 3
+        found += [job["id"] for job in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        page = http.get("/v1/jobs", params={"limit": 500, "cursor": page["next_cursor"]}).json()
+    assert found[:5] == made[::-1]
+    assert len(set(found)) == len(found)
+    monkeypatch.setattr(queries, "MAX_PAGE_CHARACTERS", 1)
+    assert len(http.get("/v1/jobs").json()["items"]) == 1, "a page has one job, whatever its size"

@@ -28,9 +28,9 @@ from interp.planning.preflight import CHECK, PreflightRequest
 from interp.security import sandbox
 from interp.security.allowed_files import Roots
 from interp.security.sandbox import Processes, ResourceLimits
-from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import JobRow
+from tests import databases
 from tests.security import apart
 
 MIB = 1 << 20
@@ -212,7 +212,7 @@ def huge_dictionary(job: JobSpec, folder: Path) -> Path:
 @pytest.fixture
 def service(tmp_path: Path) -> Settings:
     found = Settings(home=tmp_path / "home", preflight_memory_bytes=64 * MIB)
-    migrate.upgrade(found.database_url)
+    databases.upgrade(found.database_url)
     return found
 
 

@@ -122,6 +122,7 @@ def test_a_head_that_does_not_end_is_given_up(connect: Connect, begun: bytes) ->
     answer = to_the_end(connection)
     assert status_of(answer) == 408
     assert b"GLOSSATOR_REQUEST_HEAD_TIMEOUT_SECONDS" in answer
+    assert b"nosniff" in answer
 
 
 def test_a_head_that_drips_is_given_up(connect: Connect) -> None:

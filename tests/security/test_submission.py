@@ -12,7 +12,7 @@ from api.app import create_app
 from benches.in_process import InProcess
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
-from interp.store import migrate
+from tests import databases
 from tests.security import checkpoints as made
 from tests.security.mutants import DICTIONARIES, Case, cases
 
@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home = tmp_path_factory.mktemp("home")
     settings = Settings(home=home, database_url=f"sqlite:///{home / 'jobs.db'}", broker_url="")
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     with httpx.Client(transport=InProcess(create_app(settings)), base_url="http://127.0.0.1") as client:
         yield client
 

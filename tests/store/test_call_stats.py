@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 
+from interp.llm.base import Usage
 from interp.store import migrate
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import LlmCallRow
@@ -57,6 +58,15 @@ def test_calls_of_several_processes_add_up_and_groups_stay_apart(engine: Engine,
     assert set(p50) == {KEY, ("explain", "detection", *KEY[2:])}
     assert abs(p50[KEY] / sorted_rank(seconds, 0.5) - 1) <= 0.05
     assert abs(p95[KEY] / sorted_rank(seconds, 0.95) - 1) <= 0.05
+
+
+def test_cached_tokens_are_summed(engine: Engine) -> None:
+    made = [pack_call(replace(call(f"{cached}"), usage=Usage(100, 5, cached_tokens=cached))) for cached in (0, 16, 64)]
+    with transaction(engine) as session:
+        calls.save(session, made)
+    with snapshot(engine) as session:
+        (line,) = call_stats.usage(session, "job")
+    assert (line.prompt_tokens, line.cached_tokens) == (300, 80)
 
 
 def test_calls_recorded_before_there_were_histograms_are_in_them(engine: Engine, database_url: str) -> None:

@@ -12,6 +12,7 @@ from interp.store.db import comparison
 from interp.store.db.comparison import DatabaseSnapshot
 from interp.store.db.engine import make_engine, transaction
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, JobRow, RunRow, ScoreItemsRow, ScoreRow
+from interp.store.queue import jobs
 from tests import databases
 from tests.api import synthetic
 from tests.store import steps
@@ -25,8 +26,8 @@ def filled(engine: Engine, summary: dict[str, Any]) -> DatabaseSnapshot:
     job_id = steps.submit(engine)
     with transaction(engine) as session:
         dictionary_id, run_id = session.execute(select(RunRow.dictionary_id, RunRow.id).where(RunRow.digest == synthetic.RUN)).one()
-        values = {"status": "completed", "dictionary_id": dictionary_id, "run_id": run_id, "summary": summary}
-        session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+        jobs.attach(session, job_id, [(dictionary_id, run_id)], 10)
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(status="completed", summary=summary))
     return DatabaseSnapshot(engine, job_id)
 
 
@@ -110,9 +111,7 @@ def test_a_job_alone_in_its_run_is_found_by_its_spec(other: DatabaseSnapshot) ->
 def test_a_job_that_shares_its_run_is_passed_by(other: DatabaseSnapshot) -> None:
     second = steps.submit(other.engine)
     with transaction(other.engine) as session:
-        session.execute(
-            update(JobRow).where(JobRow.id == second).values(run_id=select(RunRow.id).where(RunRow.digest == synthetic.RUN).scalar_subquery())
-        )
+        jobs.attach(session, second, [session.execute(select(RunRow.dictionary_id, RunRow.id).where(RunRow.digest == synthetic.RUN)).one()], 10)
     assert comparison.sole_job(other.engine, steps.SPEC) is None
 
 

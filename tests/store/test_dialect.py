@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from interp.domain.lifecycle import Queue, Stage
 from interp.planning.plan import ChunkPlan
-from interp.store.db.dialect import now
+from interp.store.db.dialect import is_postgresql, lookups, now
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks
@@ -28,3 +28,21 @@ def test_a_lease_of_the_future_is_over_unless_its_worker_has_renewed_it_since(en
     with snapshot(engine) as session:
         found = chunks.expired(session, lambda _owner: False)
     assert [one.chunk_id for one in found] == ([] if is_renewed else [lease.chunk_id])
+
+
+PLANNER = ("jit", "enable_hashjoin", "enable_mergejoin")
+
+
+def test_statements_are_not_compiled_and_joins_are_forbidden_for_a_search_alone(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no planner switches")
+    with snapshot(engine) as session:
+        assert is_postgresql(session)
+
+        def switches() -> list[str]:
+            return [session.scalars(text(f"SHOW {name}")).one() for name in PLANNER]
+
+        assert switches() == ["off", "on", "on"]
+        with lookups(session):
+            assert switches() == ["off", "off", "off"]
+        assert switches() == ["off", "on", "on"]

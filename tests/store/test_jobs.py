@@ -100,6 +100,16 @@ def test_what_is_over_cannot_be_cancelled_and_what_is_not_there_is_not_found(eng
         progress(session, "nobody")
 
 
+def test_a_first_unit_is_no_rate(engine: Engine) -> None:
+    job_id = steps.running(engine, ChunkPlan(Stage.COLLECT, 0, 25_000))
+    lease = steps.take(engine, Queue.GPU)
+    for done, is_known in ((0, False), (1, False), (249, False), (250, True)):
+        with transaction(engine) as session:
+            steps.heartbeat(session, lease, 30, done)
+        stage = next(stage for stage in steps.look(engine, job_id).stages if stage.stage == Stage.COLLECT)
+        assert (stage.done, stage.eta_seconds is not None) == (done, is_known)
+
+
 def test_progress_adds_up_stages_and_knows_when_it_will_end(engine: Engine) -> None:
     plans = [ChunkPlan(Stage.EXPLAIN, number, 5) for number in range(2)]
     plans += [ChunkPlan(Stage.SCORE, number, 5, {}, Stage.EXPLAIN) for number in range(2)]

@@ -36,6 +36,7 @@ row_of_features = st.fixed_dictionaries(
         "shrunken_score": figures,
         "q_value": figures,
         "density": st.sampled_from([0.0, 0.001, 0.5]),
+        "max_activation": st.sampled_from([0.0, 2.5, 7.0]),
         "state": st.sampled_from(["active", "rare", "dead"]),
         "label": st.one_of(st.none(), st.lists(st.sampled_from(WORDS), min_size=1, max_size=2).map(" ".join)),
     }
@@ -192,7 +193,8 @@ PLACES: dict[FeatureSort, tuple[Position | None, ...]] = {
     for sort in FeatureSort
 }
 PLACES[FeatureSort.INDEX] = PLACES[FeatureSort.INDEX][:2]
-PLACES[FeatureSort.DENSITY] = PLACES[FeatureSort.DENSITY][:2]
+for every in (FeatureSort.DENSITY, FeatureSort.MAX_ACTIVATION):
+    PLACES[every] = PLACES[every][:2]
 FILTERS: tuple[dict[str, Any], ...] = (
     {},
     {"min_score": 0.9, "max_lift": -0.4},
@@ -218,6 +220,7 @@ def large(postgres_url: str) -> Iterator[Engine]:
             q_value=None if index % 10 == 0 else 1 - value,
             shrunken_score=value,
             density=value / 100,
+            max_activation=value,
             state="dead" if index % 10 == 0 else "active",
             label=f"word {index % 97}",
         )

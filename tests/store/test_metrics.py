@@ -160,7 +160,7 @@ def test_workers_are_alive_as_long_as_they_tell_of_themselves(engine: Engine) ->
 
 def call(number: int, status: CallStatus, cost: float | None) -> Call:
     tag = Tag("job", "chunk", "explain", 1, "label")
-    return Call(f"{number:064}", tag, "m", "http://e", "live", "t@1", status, 2, Usage(100, 10), cost, 0.5, "{}", "{}")
+    return Call(f"{number:064}", tag, "m", "http://e", "live", "t@1", status, 2, Usage(100, 10, cached_tokens=30), cost, 0.5, "{}", "{}")
 
 
 def test_calls_add_up_and_stay_when_their_rows_go(engine: Engine) -> None:
@@ -172,6 +172,7 @@ def test_calls_add_up_and_stay_when_their_rows_go(engine: Engine) -> None:
     assert before["calls"] == {("m", "answered"): 4, ("m", "failed"): 1}
     assert before["attempts"] == {("m",): 10}
     assert before["llm_tokens"] == {("m", "prompt"): 500, ("m", "completion"): 50}
+    assert before["cached_tokens"] == {("m",): 150}
     assert before["cost"] == {("m",): pytest.approx(0.0030001)}
     assert before["unpriced"] == {("m",): 1}
     with transaction(engine) as session:

@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect, make_url, select, update
+from sqlalchemy import Engine, func, inspect, make_url, select, update
 
+from interp.domain.access import Scope
 from interp.domain.errors import DatabaseUnfitError
 from interp.domain.explanation import ExplanationFamily
 from interp.domain.lifecycle import JobStatus, Stage
 from interp.files.evidence_codec import encode_evidence
 from interp.planning.plan import ChunkPlan
+from interp.search.words import parse
 from interp.store import migrate
+from interp.store.access import keys, quotas
 from interp.store.db.dialect import now
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.revision import FOLDER, head, is_current
+from interp.store.db.revision import FOLDER, head, is_current, known
 from interp.store.db.tables import (
     Base,
     ChunkRow,
@@ -26,12 +29,16 @@ from interp.store.db.tables import (
     FairShareRow,
     FeatureRow,
     JobRow,
+    JobRunRow,
     LlmBudgetRow,
     RunRow,
     ScoreItemsRow,
     ScoreRow,
     StageCountRow,
 )
+from interp.store.listings import search
+from interp.store.listings.search import SearchQuery
+from interp.store.queue import jobs
 from interp.store.results import dictionary_scores, evidence, explanations, runs
 from tests import databases
 from tests.api import synthetic
@@ -173,20 +180,17 @@ def test_one_linear_history() -> None:
     assert not any(isinstance(revision.down_revision, tuple) for revision in script.walk_revisions())
 
 
-BEFORE_RUNS = [f"000{number}" for number in range(1, 9)]
-
-
 def two_runs(engine: Engine) -> None:
-    """The synthetic results, whose job has completed, and a newer run of its dictionary with features of its own and no finished job."""
+    """The synthetic results, whose job has completed, and a newer run.
+
+    That is of the same dictionary, with features of its own and no finished job.
+    """
     synthetic.fill(engine)
     job_id = steps.submit(engine)
     with transaction(engine) as session:
         first = session.scalars(select(RunRow).where(RunRow.digest == synthetic.RUN)).one()
-        session.execute(
-            update(JobRow)
-            .where(JobRow.id == job_id)
-            .values(status="completed", finished_at=now(session), dictionary_id=first.dictionary_id, run_id=first.id)
-        )
+        jobs.attach(session, job_id, [(first.dictionary_id, first.id)], 10)
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(status="completed", finished_at=now(session)))
         second = runs.save(session, "f" * 64, first.dictionary_id, {"seed": 1}, {"documents": 2}, 400)
         gathered = [synthetic.feature_evidence(index) for index in (2, 3, 13)]
         evidence.save(session, second, [evidence.Gathered(item.feature, item.statistics, encode_evidence(item)) for item in gathered])
@@ -215,29 +219,11 @@ def results_by_run(engine: Engine) -> dict[str, list[Any]]:
             ),
             "items": [tuple(row) for row in session.execute(select(ScoreItemsRow.score_id, ScoreItemsRow.blob).order_by(ScoreItemsRow.score_id))],
             "jobs": rows(JobRow, JobRow.id),
+            "runs of jobs": rows(JobRunRow, JobRunRow.job_id, JobRunRow.place),
         }
 
 
-@pytest.mark.parametrize("revision", BEFORE_RUNS)
-def test_runs_come_out_of_each_earlier_revision_with_every_row(engine: Engine, database_url: str, revision: str) -> None:
-    """Listings held a dictionary's newest evidence alone: an older run's rows are made of its evidence, its labels of its explanations and scores."""
-    two_runs(engine)
-    before = results_by_run(engine)
-    # The unfinished run was covered by three; of what is counted when a job completes, an older database knows nothing.
-    before["runs"] = [
-        (digest, number, tokens, 12 if digest == synthetic.RUN else 3, unfinished) for digest, number, tokens, _, unfinished in before["runs"]
-    ]
-    engine.dispose()
-    migrate.downgrade(database_url, revision)
-    with engine.connect() as connection:
-        kept = connection.exec_driver_sql("SELECT count(*) FROM features").scalar_one()
-    assert kept == 13, "twelve features and one more, whose newest rows stand"
-    engine.dispose()
-    migrate.upgrade(database_url)
-    assert results_by_run(engine) == before
-
-
-EARLIER = [f"{number:04}" for number in range(1, 14)]
+EARLIER = sorted(known())[:-1]
 REASON = {"code": "budget-reached", "detail": "The cap of 9 calls is reached."}
 
 
@@ -249,14 +235,13 @@ def renamed_values(engine: Engine) -> dict[str, Any]:
             "chunks": sorted(str(moment) for moment in session.scalars(select(ChunkRow.notified_at))),
             "dictionaries": [tuple(row) for row in session.execute(select(DictionaryRow.d_in, DictionaryRow.n_features))],
             "scores": list(session.scalars(select(ScoreRow.shrunken_value).order_by(ScoreRow.id))),
-            "features": list(session.scalars(select(FeatureRow.shrunken_score).order_by(FeatureRow.feature))),
+            "features": list(session.scalars(select(FeatureRow.shrunken_score).order_by(FeatureRow.run_id, FeatureRow.feature))),
             "shares": sorted((row.job_id, row.queue) for row in session.scalars(select(FairShareRow))),
         }
 
 
 def rows_to_rename(engine: Engine) -> None:
-    """One run with all results, one paused, one failed and one cancelled job, and a chunk that a worker was notified of."""
-    synthetic.fill(engine)
+    """Beside results: a paused, a failed and a cancelled job, and a notified chunk."""
     problems = {JobStatus.PAUSED: {"pause_reason": REASON}, JobStatus.FAILED: {"error": {"code": "internal"}}, JobStatus.CANCELLED: {}}
     for status, columns in problems.items():
         job_id = steps.submit(engine)
@@ -268,25 +253,39 @@ def rows_to_rename(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("revision", EARLIER)
-def test_renamed_columns_keep_their_values_from_each_earlier_revision(engine: Engine, database_url: str, revision: str) -> None:
+def test_every_row_and_value_comes_back_from_each_earlier_revision(engine: Engine, database_url: str, revision: str) -> None:
+    """Before 0009 listings held a dictionary's newest evidence alone.
+
+    An older run's rows are made of evidence, explanations and scores."""
+    two_runs(engine)
     rows_to_rename(engine)
-    before = renamed_values(engine)
+    by_run, renamed = results_by_run(engine), renamed_values(engine)
     engine.dispose()
     migrate.downgrade(database_url, revision)
+    if revision < "0009":
+        with engine.connect() as connection:
+            kept = connection.exec_driver_sql("SELECT count(*) FROM features").scalar_one()
+        assert kept == 13, "twelve features and one more, whose newest rows stand"
     engine.dispose()
     migrate.upgrade(database_url)
     after = renamed_values(engine)
     if revision < "0009":
+        # The unfinished run was covered by three; of what is counted when a job completes, an older database knows nothing.
+        by_run["runs"] = [
+            (digest, number, tokens, 12 if digest == synthetic.RUN else 3, unfinished) for digest, number, tokens, _, unfinished in by_run["runs"]
+        ]
         # A listing is made anew from scores then, and scores hold other values than the synthetic listing.
-        del before["features"], after["features"]
+        del renamed["features"], after["features"]
     if revision < "0002":
-        before["scores"] = [None] * len(before["scores"])
-    assert after == before
+        renamed["scores"] = [None] * len(renamed["scores"])
+    assert after == renamed
+    assert results_by_run(engine) == by_run
     assert databases.differences(engine) == []
     engine.dispose()
 
 
 def test_0014_keeps_sums_and_times_and_tells_a_pause_from_an_error(engine: Engine, database_url: str) -> None:
+    synthetic.fill(engine)
     rows_to_rename(engine)
     with transaction(engine) as session:
         session.execute(update(JobRow).values(inactive_seconds=1.5))
@@ -315,4 +314,46 @@ def test_0014_keeps_sums_and_times_and_tells_a_pause_from_an_error(engine: Engin
         assert session.execute(claimed).all() == before
         problems = {row.status: (row.error, row.pause_reason) for row in session.scalars(select(JobRow))}
     assert problems == {"paused": (None, REASON), "failed": ({"code": "internal"}, None), "cancelled": (None, {"code": "key-refused"})}
+    engine.dispose()
+
+
+def test_jobs_of_before_0022_count_for_no_key(engine: Engine, database_url: str) -> None:
+    job_id = steps.submit(engine)
+    with transaction(engine) as session:
+        key_id = keys.create(session, "alice", [Scope.SUBMIT], "test").row.id
+    engine.dispose()
+    migrate.downgrade(database_url, "0021")
+    migrate.upgrade(database_url)
+    assert databases.differences(engine) == []
+    with transaction(engine) as session:
+        assert quotas.hold_of(session, job_id) is None
+        assert (quotas.usage_of(session, key_id).jobs, quotas.quota_of(session, key_id)) == (0, quotas.Quota())
+    engine.dispose()
+
+
+def test_jobs_of_before_0020_have_no_owner_and_their_service_no_key(engine: Engine, database_url: str) -> None:
+    job_id = steps.submit(engine, key="of before")
+    engine.dispose()
+    migrate.downgrade(database_url, "0019")
+    migrate.upgrade(database_url)
+    assert databases.differences(engine) == []
+    with snapshot(engine) as session:
+        assert session.scalars(select(JobRow.owner)).all() == [None]
+        known = jobs.submitted(session, steps.SPEC, "of before")
+        assert known is not None and known.id == job_id
+        assert not keys.any_exists(session)
+    engine.dispose()
+
+
+def test_labels_listed_before_0024_are_found_afterwards(engine: Engine, database_url: str) -> None:
+    synthetic.fill(engine)
+    engine.dispose()
+    migrate.downgrade(database_url, "0023")
+    migrate.upgrade(database_url)
+    assert databases.differences(engine) == []
+    with snapshot(engine) as session:
+        found = search.by_words(session, SearchQuery(runs=(1,)), parse('"self 4"'))
+        assert found.keys == ((1, 4),)
+        listed = select(func.count()).select_from(FeatureRow).where(FeatureRow.label.is_not(None), FeatureRow.label_id.is_(None))
+        assert session.execute(listed).scalar_one() == 0
     engine.dispose()

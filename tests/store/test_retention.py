@@ -169,7 +169,7 @@ def test_the_corpora_of_live_jobs_are_known_once_they_are_prepared(engine: Engin
         )
         for number, job_id in enumerate(jobs_of):
             run_id = runs.save(session, f"run-{number}", known, {}, {"tokens_digest": f"corpus-{number}"}, 5)
-            jobs.attach(session, job_id, known, run_id, 10)
+            jobs.attach(session, job_id, [(known, run_id)], 10)
         jobs.cancel(session, jobs_of[1])
     assert in_use() == {"corpus-0"}
     steps.submit(engine)

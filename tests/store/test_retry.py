@@ -9,7 +9,7 @@ from sqlalchemy import Engine, insert
 
 from interp.domain.errors import ConflictError
 from interp.domain.explanation import Explanation, ExplanationFamily
-from interp.domain.lifecycle import CHUNK_OPEN, ChunkStatus, Queue, Stage
+from interp.domain.lifecycle import BARRIERS, CHUNK_OPEN, ChunkStatus, Queue, Stage, stages_before
 from interp.planning.plan import ChunkPlan
 from interp.planning.retry_plan import ChunkState, reopening
 from interp.store.db.dialect import now
@@ -27,6 +27,7 @@ def features(first: int, last: int) -> dict[str, Any]:
     return {"features": [[first, last]]}
 
 
+REPORT_ALONE = steps.SPEC.model_copy(update={"explainers": (), "scorers": ()})
 PLANS = (
     ChunkPlan(Stage.COLLECT, 0, 9),
     ChunkPlan(Stage.MERGE, 0, 4, features(0, 4), Stage.COLLECT),
@@ -39,13 +40,13 @@ PLANS = (
 )
 
 
-def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = None, code: str = "internal") -> None:
+def work(engine: Engine, *bad: str, results: dict[str, dict[str, Any]] | None = None, code: str = "internal", attempts: int = 1) -> None:
     """Works until nothing is ready; the chunks named fail for good, the others give their result."""
     while lease := steps.claim(engine, Queue.GPU) or steps.claim(engine, Queue.LLM):
         name = f"{lease.stage}:{lease.number}"
         with transaction(engine) as session:
             if name in bad:
-                completion.fail(session, lease, {"code": code, "traceback": "..."}, max_attempts=1)
+                completion.fail(session, lease, {"code": code, "traceback": "..."}, max_attempts=attempts)
             else:
                 completion.finish(session, lease, (results or {}).get(name))
 
@@ -73,6 +74,96 @@ def test_a_failed_merge_takes_its_features_out_of_the_job_and_a_retry_merges_wha
     work(engine)
     assert changed(engine, job_id) == {}
     assert steps.look(engine, job_id).status == "completed"
+
+
+TRIED = (
+    *PLANS[:3],
+    ChunkPlan(Stage.PROPOSE, 0, 4, features(0, 4) | {"round": 1}, "merge:0"),
+    ChunkPlan(Stage.TRY, 0, 4, features(0, 4) | {"round": 1}, "propose:0"),
+    ChunkPlan(Stage.PROPOSE, 1, 4, features(0, 4) | {"round": 2}, "try:0"),
+    ChunkPlan(Stage.TRY, 1, 4, features(0, 4) | {"round": 2}, "propose:1"),
+    ChunkPlan(Stage.PROPOSE, 2, 4, features(4, 8) | {"round": 1}, "merge:1"),
+    ChunkPlan(Stage.TRY, 2, 4, features(4, 8) | {"round": 1}, "propose:2"),
+    ChunkPlan(Stage.EXPLAIN, 0, 4, features(0, 4), "try:1"),
+    ChunkPlan(Stage.EXPLAIN, 1, 4, features(4, 8), "try:2"),
+    *PLANS[5:],
+)
+AFTER = {"explain:0": "waiting", "score:0": "waiting", "summarise:0": "waiting"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "again"),
+    [
+        ("merge:0", {"merge:0": "ready", "propose:0": "waiting", "try:0": "waiting", "propose:1": "waiting", "try:1": "waiting"}),
+        ("propose:0", {"propose:0": "ready", "try:0": "waiting", "propose:1": "waiting", "try:1": "waiting"}),
+        ("try:0", {"try:0": "ready", "propose:1": "waiting", "try:1": "waiting"}),
+        ("try:1", {"try:1": "ready"}),
+    ],
+)
+def test_a_round_that_failed_is_tried_again_with_the_rounds_and_the_label_after_it(engine: Engine, bad: str, again: dict[str, str]) -> None:
+    job_id = steps.running(engine, *TRIED)
+    work(engine, bad, results={"explain:0": {"failed": 3}} if not bad.startswith("merge") else None)
+    found = steps.look(engine, job_id)
+    assert (found.status, found.request_counts.failed) == ("completed", 4 if bad.startswith("merge") else 0), "rounds count no feature themselves"
+    retry(engine, job_id)
+    assert changed(engine, job_id) == again | AFTER
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_proposals_that_were_asked_for_in_vain_are_asked_for_again(engine: Engine) -> None:
+    job_id = steps.running(engine, *TRIED)
+    work(engine, results={"propose:1": {"failed": 1}})
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"propose:1": "ready", "try:1": "waiting"} | AFTER
+
+
+WITH_HEALTH = (*PLANS[:-1], ChunkPlan(Stage.HEALTH, 0, 100, features(0, 8), Stage.SCORE), ChunkPlan(Stage.SUMMARISE, 0, 1, {}, Stage.HEALTH))
+
+
+@pytest.mark.parametrize("attempts", [0, 1], ids=["for good", "in all attempts"])
+def test_a_report_that_fails_takes_no_labels_with_it_and_a_retry_makes_it_alone(engine: Engine, attempts: int) -> None:
+    job_id = steps.running(engine, *WITH_HEALTH)
+    work(engine, "health:0", attempts=attempts)
+    found = steps.look(engine, job_id)
+    assert (found.status, found.request_counts.failed, found.request_counts.completed) == ("completed", 0, 8)
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"health:0": "ready", "summarise:0": "waiting"}
+    assert steps.look(engine, job_id).request_counts.failed == 0
+    work(engine)
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_the_summary_waits_for_labels_that_are_tried_again_after_the_report(engine: Engine) -> None:
+    job_id = steps.running(engine, *WITH_HEALTH)
+    work(engine, "explain:1")
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"explain:1": "ready", "score:1": "waiting", "summarise:0": "waiting"}, "the report is there"
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_a_report_whose_counts_are_gone_waits_until_they_are_collected_again(engine: Engine) -> None:
+    job_id = steps.running(engine, *WITH_HEALTH)
+    work(engine, "health:0", code="artifact-missing")
+    retry(engine, job_id)
+    assert changed(engine, job_id) == {"collect:0": "ready", "health:0": "waiting", "summarise:0": "waiting"}
+    work(engine)
+    assert changed(engine, job_id) == {}
+    assert steps.look(engine, job_id).status == "completed"
+
+
+def test_a_job_that_is_to_make_the_report_alone_fails_with_it(engine: Engine) -> None:
+    health = ChunkPlan(Stage.HEALTH, 0, 100, features(0, 8), Stage.MERGE)
+    job_id = steps.running(engine, *PLANS[:3], health, WITH_HEALTH[-1], spec=REPORT_ALONE)
+    work(engine, "health:0")
+    assert steps.look(engine, job_id).status == "failed"
+    retry(engine, job_id)
+    work(engine)
+    found = steps.look(engine, job_id)
+    assert (found.status, found.request_counts.completed) == ("completed", found.request_counts.total), "nothing was to be explained"
 
 
 @pytest.mark.parametrize("code", ["artifact-missing", "blob-corrupt"])
@@ -173,7 +264,7 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
         dictionary = {"id": 1, "name": "d", "digest": "d", "subject_id": "s", "hook_point": "h", "architecture": "a", "d_in": 1, "n_features": 8}
         session.execute(insert(DictionaryRow).values(**dictionary, config={}, **moment))
         session.execute(insert(RunRow).values(id=1, digest="e", number=1, dictionary_id=1, identity={}, corpus={}, tokens=1, **moment))
-        jobs.attach(session, job_id, 1, 1, 8)
+        jobs.attach(session, job_id, [(1, 1)], 8)
         made = [Explanation(0, "contexts", None, "no answer", None, {}), Explanation(1, "contexts", "a label", None, None, {})]
         explanations.save(session, ExplanationFamily(1, "contexts", "x"), made, job_id)
         calls.save(session, [pack_call(call(key, job_id=job_id, feature=number)) for number, key in enumerate(("bad", "good"))])
@@ -186,8 +277,11 @@ def test_answers_that_came_to_nothing_are_forgotten_and_good_ones_kept(engine: E
 statuses = st.sampled_from([ChunkStatus.DONE, ChunkStatus.FAILED, ChunkStatus.READY, ChunkStatus.WAITING])
 
 
-@given(st.lists(statuses, min_size=8, max_size=8), st.sampled_from(["internal", "artifact-missing"]))
-def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], code: str) -> None:
+@given(
+    st.sampled_from([WITH_HEALTH, TRIED]).flatmap(lambda plans: st.tuples(st.just(plans), st.tuples(*[statuses] * len(plans)))),
+    st.sampled_from(["internal", "artifact-missing"]),
+)
+def test_whatever_is_opened_can_come_to_its_end(found: tuple[tuple[ChunkPlan, ...], tuple[ChunkStatus, ...]], code: str) -> None:
     """Every chunk that waits again waits for something that is open, and every chunk that is ready waits for nothing that is."""
     states = [
         ChunkState(
@@ -200,7 +294,7 @@ def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], code: 
             plan.units,
             error=code if status == ChunkStatus.FAILED else None,
         )
-        for plan, status in zip(PLANS, found, strict=True)
+        for plan, status in zip(*found, strict=True)
     ]
     result = reopening(states)
     again = {*result.ready, *result.waiting}
@@ -210,5 +304,6 @@ def test_whatever_is_opened_can_come_to_its_end(found: list[ChunkStatus], code: 
     still_open = again | {state.id for state in states if state.status in CHUNK_OPEN}
     for state in states:
         if state.id in again and state.waits_for is not None:
-            holds = any(name == state.waits_for or name.startswith(f"{state.waits_for}:") for name in still_open)
+            awaited = stages_before(state.stage) if state.stage in BARRIERS else (state.waits_for,)
+            holds = any(name == one or name.startswith(f"{one}:") for name in still_open for one in awaited)
             assert (state.id in result.waiting) == holds

@@ -125,7 +125,7 @@ def test_before_any_run_is_finished_the_job_at_work_is_named(engine: Engine, dic
     run_id = add(engine, dictionary, 2, features=3, completes=False)
     job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with transaction(engine) as session:
-        jobs.attach(session, job_id, dictionary, run_id, 4)
+        jobs.attach(session, job_id, [(dictionary, run_id)], 4)
     row = of(engine, dictionary)
     with snapshot(engine) as session, pytest.raises(NotFoundError) as refused:
         runs.shown(session, row)
@@ -142,7 +142,7 @@ def test_a_job_that_completes_finishes_its_run_and_one_that_fails_does_not(engin
         run_id = add(engine, dictionary, number, features=number, completes=False)
         job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
         with transaction(engine) as session:
-            jobs.attach(session, job_id, dictionary, run_id, 4)
+            jobs.attach(session, job_id, [(dictionary, run_id)], 4)
         with transaction(engine) as session:
             ends(session, job_id, {})
         with snapshot(engine) as session:

@@ -13,12 +13,12 @@ from tests.subject.tokenizers_of import byte_level
 WIDTH, LAYERS, CONTEXT = 16, 3, 32
 
 
-def build(family: str, folder: Path) -> Path:
-    """A model whose norm weights and biases are not what they are at the start, so that leaving one out shows."""
+def build(family: str, folder: Path, **sizes: Any) -> Path:
+    """A model whose norm weights and biases are not what they are at the start, so that leaving one out shows; `sizes` are for Llama and its like."""
     tokenizer = byte_level()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|bos|>").save_pretrained(folder)
     torch.manual_seed(0)
-    model = (FAMILIES | MORE)[family](tokenizer.get_vocab_size())
+    model = (FAMILIES | MORE)[family](tokenizer.get_vocab_size(), **sizes)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name or "ln_" in name or name.endswith("bias"):
@@ -53,10 +53,10 @@ def _neox(vocabulary: int) -> Any:
     return GPTNeoXForCausalLM(GPTNeoXConfig(vocab_size=vocabulary, **sizes))
 
 
-def _like(model: str, config: str | None = None, **settings: Any) -> Callable[[int], Any]:
+def _like(model: str, config: str | None = None, **settings: Any) -> Callable[..., Any]:
     """A family that takes the sizes by Llama's names."""
-    return lambda vocabulary: getattr(transformers, f"{model}ForCausalLM")(
-        getattr(transformers, f"{config or model}Config")(vocab_size=vocabulary, **(SIZES | settings))
+    return lambda vocabulary, **sizes: getattr(transformers, f"{model}ForCausalLM")(
+        getattr(transformers, f"{config or model}Config")(vocab_size=vocabulary, **(SIZES | settings | sizes))
     )
 
 

@@ -1,5 +1,6 @@
 """Models that are spread over devices or quantised give the numbers of the same weights on one device, or say what is missing."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,21 @@ def test_quantised_loading_without_its_library_says_what_to_install(folder: Path
     with pytest.raises(SubjectError, match="requires bitsandbytes") as refused:
         subject(folder, load_in="4bit")
     assert "pip install 'glossator[large]'" in refused.value.cure
+
+
+# Errors of normal weights: 8 bits a row, and NF4 with blocks of 64.
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (it is in the extra dev)")
+@pytest.mark.parametrize(("load_in", "error"), [("8bit", 0.012), ("4bit", 0.1)])
+def test_a_quantised_model_is_near_the_whole_one_and_smaller(tmp_path: Path, load_in: str, error: float) -> None:
+    folder = models.build("llama", tmp_path, hidden_size=128, intermediate_size=256, head_dim=32, num_attention_heads=4)
+    packed, whole = subject(folder, load_in=load_in), subject(folder)
+    found = packed.activations(tokens())
+    assert torch.equal(found, packed.activations(tokens()))
+    assert torch.isfinite(found).all() and torch.nn.functional.cosine_similarity(found, whole.activations(tokens()), dim=-1).mean() > 0.8
+    assert packed.nbytes < whole.nbytes / 1.5
+    for point in POINTS.split("+"):
+        expected = whole.output_directions(point)
+        assert (packed.output_directions(point) - expected).norm() / expected.norm() < error
 
 
 def test_the_matrix_of_a_quantised_layer_is_read_by_applying_it() -> None:

@@ -112,10 +112,11 @@ def test_no_secret_comes_out_whichever_way_it_goes_in(tmp_path: Path, form: str)
                 except ValueError:
                     ours.exception("failed")
         theirs.warning("Authorization: Bearer abc.def-ghi, and postgresql://me:another-password@host/db, and sk-proj-abcdefghijkl")
+        theirs.warning("/v1/jobs?api_key=gl_5f3a9c21_0123456789abcdef")
 
     found = written(tmp_path, write, log_format=form, **SECRETS)
     assert "Traceback" in found and "in an error" in found
-    for secret in (*HIDDEN, json.dumps(HIDDEN[1])[1:-1], "abc.def-ghi", "another-password", "sk-proj-abcdefghijkl"):
+    for secret in (*HIDDEN, json.dumps(HIDDEN[1])[1:-1], "abc.def-ghi", "another-password", "sk-proj-abcdefghijkl", "gl_5f3a9c21_0123456789"):
         assert secret not in found
     assert "//me:***@host/db" in found
     assert "http://minio:9000" not in found or "endpoint_url" not in found

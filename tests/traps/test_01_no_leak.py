@@ -30,7 +30,7 @@ from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(300)
 
-EXPLAINERS = ["contexts", "contrastive", "token_activations", "top_contexts", "max_act_logits", "best_of", "refine", "pattern"]
+EXPLAINERS = ["contexts", "contrastive", "token_activations", "top_contexts", "max_act_logits", "best_of", "refine", "agent", "pattern"]
 SCORERS = ["detection", "fuzz", "simulation", "selection"]
 DOCUMENT = re.compile(r"^([0-9a-f]{16}):\d+$")
 
@@ -123,7 +123,8 @@ def test_prompts_show_the_text_of_their_own_split_alone(runtime: Runtime, job_id
     own = {"explain": texts(runtime, Split.EXPLAIN), "score": texts(runtime, Split.TEST)}
     # Generated documents may agree over a window; such a text says nothing about its split.
     both = own["explain"] & own["score"]
-    for stage, other in (("explain", "score"), ("score", "explain")):
+    own["propose"] = own["explain"]
+    for stage, other in (("explain", "score"), ("propose", "score"), ("score", "explain")):
         asked = contexts_shown(runtime, job_id, stage)
         assert asked, f"the job asked something in {stage}"
         for purpose, found in asked.items():

@@ -11,7 +11,7 @@ import pytest
 from interp.domain.spec import ScorerSpec
 from interp.score import registry
 from interp.score.base import Distractor, ScoreContext
-from tests.score.any_model import any_model
+from tests.score.any_model import any_model, scored
 from tests.score.cat_feature import VOCABULARY, item_of
 from tests.score.test_choice import distractors
 
@@ -23,7 +23,7 @@ def shown(name, item):
     """All that any model was shown for a score, sorted: calls come in no order."""
     model = any_model()
     context = ScoreContext(VOCABULARY, 0, model, None, model, CONTROLS)
-    found = asyncio.run(registry.judged(ScorerSpec(name=name)).score(item, context))
+    found = asyncio.run(scored(registry.judged(ScorerSpec(name=name)), item, context))
     assert found.answered > 0
     return sorted(model.shown)
 

@@ -6,6 +6,7 @@ Nothing that stands in a context can become the answer, change a verdict, or mov
 import asyncio
 import json
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.demo.fake_llm.server import ScriptedServer
 from benches.truth.oracle import OracleReader
-from interp.domain.spec import ExplainerSpec
+from interp.domain.spec import ExplainerSpec, PromptOrder
 from interp.explain import registry
 from interp.explain.base import ExplainerInput
 from interp.explain.label import read_label
@@ -27,6 +28,7 @@ from tests.explain.over_http import Wire
 
 HOSTILE = st.lists(st.one_of(st.sampled_from(ATTACKS), st.text(min_size=1, max_size=10)), min_size=1, max_size=4).map("".join)
 LABEL = "mentions of a cat"
+ORDERS = pytest.mark.parametrize("order", get_args(PromptOrder))
 
 
 def prompts_of(name, found):
@@ -114,11 +116,12 @@ def test_a_plain_answer_after_hostile_contexts_is_read():
         assert explain(name, found.evidence, model, Answering(), vocabulary=found.vocabulary).text == LABEL
 
 
+@ORDERS
 @settings(max_examples=60)
-@given(st.lists(HOSTILE, min_size=1, max_size=6), HOSTILE)
-def test_hostile_windows_and_labels_move_nothing_of_the_judges_prompt(windows, label):
-    prompt = judge_prompt("detect", label, windows)
-    plain = judge_prompt("detect", "a label", ["a text"] * len(windows))
+@given(windows=st.lists(HOSTILE, min_size=1, max_size=6), label=HOSTILE)
+def test_hostile_windows_and_labels_move_nothing_of_the_judges_prompt(order, windows, label):
+    prompt = judge_prompt("detect", label, windows, order)
+    plain = judge_prompt("detect", "a label", ["a text"] * len(windows), order)
     assert [skeleton(message.content) for message in prompt.messages] == [skeleton(message.content) for message in plain.messages]
     parts = parse_fenced(prompt.messages[-1].content)
     assert [part.text for part in parts if part.kind == "context"] == windows
@@ -142,15 +145,16 @@ def test_over_http_no_attack_becomes_an_explanation():
             assert made.text.casefold().strip(".") != PWNED
 
 
+@ORDERS
 @settings(max_examples=20)
-@given(st.lists(st.tuples(HOSTILE, st.booleans()), min_size=1, max_size=12), st.integers(0, 9))
-def test_over_http_a_window_changes_no_verdict(windows, seed):
+@given(windows=st.lists(st.tuples(HOSTILE, st.booleans()), min_size=1, max_size=12), seed=st.integers(0, 9))
+def test_over_http_a_window_changes_no_verdict(order, windows, seed):
     """A judge that knows the truth says of every window what is so, whatever that window or another in its prompt says."""
     texts = [f"{attack} zyx {attack}" if fires else attack.replace("zyx", "") for attack, fires in windows]
     asked = [Window(text) for text in texts]
 
     async def judged(model):
-        return await ask_windows(model, "detect", LABEL, asked, seed, per_prompt=5)
+        return await ask_windows(model, "detect", LABEL, asked, seed, 5, order)
 
     verdicts = _oracle().run(judged)
     assert [verdict.value for verdict in verdicts] == ["zyx" in text for text in texts]

@@ -19,3 +19,7 @@ def test_missing_labels_are_noticed_by_all_that_count_hits_and_extra_ones_only_w
     for name in ("detection: precision_at_rate", "detection: balanced_accuracy", "simulation: pearson"):
         assert found[name]["falls_extra_0.1"] > 0.7
         assert found[name]["falls_extra_0.001"] < 0.1
+    # Texts are drawn from the label: a too broad one shows at any rate, and a too narrow one does not show at all.
+    for rate in ("0.1", "0.001"):
+        assert found["generation: firing"][f"falls_extra_{rate}"] > 0.9
+        assert found["generation: firing"][f"falls_missing_{rate}"] == 0

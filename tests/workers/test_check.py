@@ -157,14 +157,17 @@ def test_limits_hold_in_the_worker(http: httpx.Client, settings: Settings, body:
 
 
 def test_the_same_key_gives_the_same_job_whatever_its_state(http: httpx.Client, runtime: Runtime, body: dict[str, Any]) -> None:
-    body = body | {"controls": ["null", "random_weights"], "dictionary": body["dictionary"] | {"name": None}}
+    neurons = {"source": body["subject"]["model"], "format": "neurons", "hook_point": "blocks.0.mlp.hook_post"}
+    several = [body["dictionary"] | {"name": None}, neurons]
+    body = body | {"controls": ["null", "random_weights"], "dictionary": several[0], "dictionaries": several}
     first = submit(http, body, "nightly")
     assert submit(http, body, "nightly") == first
     run_chunk(runtime, Queue.GPU)
     again = submit(http, body, "nightly")
     assert (again["id"], again["status"]) == (first["id"], "queued")
     assert again["control"] is not None, "the control is written once the files are known"
-    assert again["spec"]["dictionary"]["name"], "the control is named after it"
+    assert all(one["name"] for one in again["spec"]["dictionaries"]), "the control is named after them"
+    assert len(again["spec"]["dictionaries"]) == 2
     assert http.post("/v1/jobs", json=body | {"seed": 8}, headers={"Idempotency-Key": "nightly"}).status_code == 409
 
 

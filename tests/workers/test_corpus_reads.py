@@ -1,8 +1,10 @@
 """A corpus is hashed once a job, by a worker; submission looks at names and sizes, and reads a bounded share of a large one."""
 
 import dataclasses
+import gzip
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +14,7 @@ from sqlalchemy import select
 from api.jobs import estimate, estimate_sample
 from benches import tiny
 from interp.config.settings import Settings
+from interp.corpus import documents
 from interp.corpus.corpus_files import CorpusFile
 from interp.domain.lifecycle import Queue
 from interp.domain.spec import CorpusSpec, JobSpec
@@ -19,7 +22,9 @@ from interp.planning import preflight
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, JobRow, RunRow
 from interp.store.queue import jobs
+from tests import databases
 from workers.runtime import Runtime
+from workers.tasks import prepare
 from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,6 +87,35 @@ def submitted(runtime: Runtime, spec: JobSpec) -> str:
         return jobs.submit(session, spec, facts).id
 
 
+def test_fetching_copying_and_reading_are_one_progress(tiny_job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "texts").mkdir()
+    for number, text in enumerate(tiny.some_texts()):
+        (tmp_path / "texts" / f"{number:03}.txt.gz").write_bytes(gzip.compress(text.encode()))
+    settings = Settings(home=tmp_path / "home")
+    databases.upgrade(settings.database_url)
+    runtime, spec = Runtime.of(settings), tiny_job.model_copy(update={"corpus": CorpusSpec(path=str(tmp_path / "texts"))})
+    submitted(runtime, spec)
+    shares: list[float] = []
+
+    def report(_work: object, share: float) -> None:
+        shares.append(share)
+
+    def fetch(asked: JobSpec, progress: Callable[[float], None]) -> JobSpec:
+        for share in (0.0, 0.5, 1.0):
+            progress(share)
+        return asked
+
+    monkeypatch.setattr(documents, "PROGRESS_EVERY", 16)
+    monkeypatch.setattr(prepare, "_report", report)
+    monkeypatch.setattr(prepare, "fetch", fetch)
+    assert run_chunk(runtime, Queue.GPU)
+    assert shares == sorted(shares)
+    copied = [share for share in shares if prepare.FETCHED < share <= prepare.COPIED]
+    read = [share for share in shares if prepare.COPIED < share <= prepare.KNOWN]
+    assert shares[:3] == [0.0, prepare.FETCHED / 2, prepare.FETCHED]
+    assert min(len(copied), len(read)) > 1
+
+
 def job_of(runtime: Runtime, job_id: str) -> JobRow:
     with snapshot(runtime.engine) as session:
         return jobs.get(session, job_id)
@@ -98,7 +132,7 @@ def test_submission_reads_a_bounded_share_and_workers_hash_once(runtime: Runtime
     job_id = submitted(runtime, spec)
     assert len(reads.opened) <= 8 < len(files)
     assert reads.nbytes <= 512
-    assert preflight.check(spec).evidence_id is None
+    assert preflight.check(spec).dictionaries[0].evidence_id is None
     reads.opened.clear()
     assert run_chunk(runtime, Queue.GPU)
     assert set(reads.opened) == files
@@ -119,13 +153,13 @@ def test_large_and_small_give_the_same_evidence(runtime: Runtime, spec: JobSpec,
     monkeypatch.setattr(preflight, "READ_BYTES", 512)
     job_id = submitted(runtime, spec)
     drain(runtime, Queue.GPU, Queue.LLM)
-    assert small.evidence_id == digest_of_run(runtime, job_id)
+    assert small.dictionaries[0].evidence_id == digest_of_run(runtime, job_id)
     # An estimate knows the evidence of a large corpus by the files' names, sizes and times.
     facts = preflight.check(spec)
-    assert facts.evidence_id is None
-    assert estimate_sample.draw(spec, facts, runtime.engine).basis == "evidence"
+    assert facts.dictionaries[0].evidence_id is None
+    assert estimate_sample.draw(spec, facts, runtime.engine)[0].basis == "evidence"
     os.utime(Path(spec.corpus.path) / "000.txt", ns=(1, 1))
-    assert estimate_sample.draw(spec, preflight.check(spec), runtime.engine).basis == "settings"
+    assert estimate_sample.draw(spec, preflight.check(spec), runtime.engine)[0].basis == "settings"
 
 
 def test_a_corpus_that_changes_before_the_job_starts(runtime: Runtime, spec: JobSpec) -> None:
@@ -136,7 +170,7 @@ def test_a_corpus_that_changes_before_the_job_starts(runtime: Runtime, spec: Job
     job = job_of(runtime, job_id)
     assert job.status == "completed"
     assert [warning["code"] for warning in job.warnings or []] == ["corpus-changed"]
-    assert digest_of_run(runtime, job_id) == preflight.check(spec).evidence_id
+    assert digest_of_run(runtime, job_id) == preflight.check(spec).dictionaries[0].evidence_id
 
 
 def test_one_document_that_is_most_of_a_split_is_warned_of(runtime: Runtime, spec: JobSpec) -> None:
@@ -160,7 +194,7 @@ def test_an_estimate_says_what_would_be_read(runtime: Runtime, spec: JobSpec) ->
     os.mkfifo(Path(spec.corpus.path) / "pipe")
     facts = preflight.check(spec)
     drawn = estimate_sample.draw(spec, facts, runtime.engine)
-    answer = estimate.answer(spec, drawn, estimate.count(spec, drawn.sample(spec)), facts)
+    answer = estimate.answer(spec, drawn, [estimate.count(spec, one.sample(spec)) for one in drawn], facts)
     assert answer.corpus is not None
     assert answer.corpus.by_suffix[".txt"].files == answer.corpus.files
     assert answer.corpus.left_out == {"named pipe": 1}

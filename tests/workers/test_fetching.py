@@ -16,7 +16,7 @@ from interp.domain.spec import JobSpec
 from tests.dictionary import known
 from tests.hub import COMMIT, Repository, local_hub
 from workers.runtime import Task, Work
-from workers.tasks import check, collect
+from workers.tasks import check, prepare
 
 # In a process of its own: huggingface_hub reads its settings when it is imported.
 RUN = """
@@ -86,7 +86,7 @@ def test_names_of_the_hub_from_submission_to_the_end(tiny_job: JobSpec, tmp_path
     assert (missing["error"]["code"], "HF_TOKEN" in missing["error"]["cure"]) == ("file-missing", True)
 
 
-@pytest.mark.parametrize(("task", "module", "counted"), [(check.check, check, [45, 90]), (collect.prepare, collect, [5, 10])])
+@pytest.mark.parametrize(("task", "module", "counted"), [(check.check, check, [45, 90]), (prepare.prepare, prepare, [2, 4])])
 def test_fetching_counts_on_the_progress(
     tiny_job: JobSpec, monkeypatch: pytest.MonkeyPatch, task: Task, module: ModuleType, counted: list[int]
 ) -> None:
@@ -98,5 +98,5 @@ def test_fetching_counts_on_the_progress(
     done: list[int] = []
     monkeypatch.setattr(module, "fetch", fetch)
     with pytest.raises(WorkInterruptedError):
-        task(cast("Work", SimpleNamespace(spec=tiny_job, lease=SimpleNamespace(units=100), progress=done.append)))
+        task(cast("Work", SimpleNamespace(job=tiny_job, spec=tiny_job, lease=SimpleNamespace(units=100), progress=done.append)))
     assert done == counted

@@ -14,17 +14,17 @@ from interp.domain.evidence import ACTIVE_KINDS, FeatureEvidence
 from interp.domain.lifecycle import Stage
 from interp.domain.spec import DictionarySpec, JobSpec
 from interp.files.evidence_codec import decode_evidence
-from interp.store import migrate
 from interp.store.db.engine import snapshot
 from interp.store.db.tables import EvidenceRow, FeatureRow, RunRow
+from tests import databases
 from tests.dictionary import files
 from tests.workers.test_pipeline import complete
 from workers import artifact_paths
 from workers.leases import HeldLease
 from workers.runtime import Runtime
 from workers.tasks import firing_levels
-from workers.tasks.collect import TOKENISED
-from workers.tasks.model_cache import USABLE, models_of
+from workers.tasks.model_cache import USABLE, all_models_of
+from workers.tasks.prepare import TOKENISED
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,7 +41,7 @@ def neurons(tiny_job: JobSpec) -> JobSpec:
 
 def collected(spec: JobSpec, home: Path, memory: int | None = None) -> tuple[list[FeatureEvidence], dict[str, object]]:
     settings = Settings(home=home, gpu_worker_memory_bytes=memory)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     found = complete(runtime, spec)
     assert found.status == "completed", found.error
@@ -66,7 +66,7 @@ def test_neurons_fire_at_the_rate_that_was_asked_for(neurons: JobSpec, tmp_path:
     assert (silent > 0).any(), "silent windows keep their activations"
 
     # In groups of features, and with the levels cleared away after they were found: the same.
-    models = models_of(Runtime.of(Settings(home=tmp_path / "one")), neurons)
+    models = all_models_of(Runtime.of(Settings(home=tmp_path / "one")), neurons, [0])[0]
     extent = models.extent
     room = models.nbytes + collection_bytes(6, type(extent)(extent.n_features, extent.d_in, extent.topk, dense=True), neurons.collection)
     monkeypatch.setattr(
@@ -99,7 +99,7 @@ def test_prepare_tells_how_far_calibration_is(neurons: JobSpec, tmp_path: Path, 
 
     monkeypatch.setattr(HeldLease, "progress", noted)
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     prepared = complete(Runtime.of(settings), neurons).stages[0]
     assert (prepared.unit, prepared.done, prepared.total) == ("percent", 100, 100)
     assert told == sorted(told)

@@ -1,6 +1,6 @@
 """Which models stay open: as many as fit beside the work, the ones used last."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from interp.domain.spec import JobSpec
 from interp.planning.fingerprint import evidence_id, models_key
 from workers.runtime import Runtime
 from workers.tasks import model_cache
-from workers.tasks.model_cache import USABLE, LruModels, Models, models_of, report_device
+from workers.tasks.model_cache import USABLE, LruModels, Models, all_models_of, report_device
 
 
 def loaded(lru: LruModels, name: str, size: int, keep: tuple[str, ...] = ()) -> bool:
@@ -79,8 +79,8 @@ def test_models_stay_open_for_the_next_chunk_and_that_is_told(runtime: Runtime, 
     assert runtime.info.memory_bytes
     assert runtime.info.device
     assert runtime.info.loaded_models == ()
-    first = models_of(runtime, tiny_job)
-    again = models_of(runtime, tiny_job)
+    first = all_models_of(runtime, tiny_job, [0])[0]
+    again = all_models_of(runtime, tiny_job, [0])[0]
     assert again.subject is first.subject
     assert again.dictionary is first.dictionary
     _, identity = evidence_id(tiny_job)
@@ -98,14 +98,14 @@ def other_dictionary(spec: JobSpec, folder: Path, seed: float) -> JobSpec:
 
 def test_dictionaries_share_a_subject_and_go_when_there_is_no_room(tmp_path: Path, tiny_job: JobSpec) -> None:
     others = [other_dictionary(tiny_job, tmp_path / str(number), number) for number in range(2)]
-    sizes = models_of(Runtime.of(Settings(home=tmp_path)), tiny_job)
+    sizes = all_models_of(Runtime.of(Settings(home=tmp_path)), tiny_job, [0])[0]
     model_cache.model_cache_of.cache_clear()
     room = sizes.nbytes + sizes.dictionary.nbytes + sizes.dictionary.nbytes // 2
     runtime = Runtime.of(Settings(home=tmp_path, gpu_worker_memory_bytes=int(room / USABLE)))
-    subjects = [models_of(runtime, spec).subject for spec in (tiny_job, *others)]
+    subjects = [all_models_of(runtime, spec, [0])[0].subject for spec in (tiny_job, *others)]
     assert subjects[0] is subjects[1] is subjects[2]
     keys = [models_key(evidence_id(spec)[1]) for spec in (tiny_job, *others)]
     assert set(runtime.info.loaded_models) == {keys[1], keys[2]}, "two dictionaries fit beside the subject"
-    needs: Callable[[Models], int] = lambda models: models.dictionary.nbytes  # noqa: E731
-    models_of(runtime, others[1], needs)
+    needs: Callable[[Sequence[Models]], int] = lambda models: models[0].dictionary.nbytes  # noqa: E731
+    all_models_of(runtime, others[1], [0], needs)
     assert model_cache.model_cache_of(runtime.settings).lru.used_bytes == sizes.nbytes, "work needs what the other one took"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import Engine, event, func, select
 
 from benches import tiny
@@ -16,19 +17,20 @@ from interp.domain.errors import DiskFullError
 from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec, ScorerSpec
 from interp.files.artifact_store import PARTIALS
+from interp.files.evidence_codec import decode_evidence
 from interp.planning import preflight
-from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
-from interp.store.db.tables import ChunkRow, DictionaryRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
+from interp.store.db.tables import ChunkRow, DictionaryRow, EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow, SubjectRow
 from interp.store.queue import completion, jobs, workers
 from interp.store.queue.progress import JobProgress
 from interp.store.queue.workers import WorkerInfo
+from tests import databases
 from tests.faults.results import results
 from tests.store import steps
 from workers import artifact_paths
 from workers.runtime import Runtime
-from workers.tasks import collect
-from workers.tasks.model_cache import USABLE, models_of
+from workers.tasks import collect, firing_levels, prepare
+from workers.tasks.model_cache import USABLE, all_models_of
 from workers.worker import drain, run_chunk
 
 pytestmark = pytest.mark.timeout(300)
@@ -54,7 +56,7 @@ def runtime(settings: Settings) -> Runtime:
 def on_sqlite(tiny_job: JobSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What the job gives on SQLite."""
     settings = Settings(home=tmp_path_factory.mktemp("reference"))
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     assert complete(runtime, tiny_job).status == "completed"
     return results(runtime.engine)
@@ -88,7 +90,8 @@ def _runs_no_model_for_another_scorer(runtime: Runtime, spec: JobSpec, monkeypat
     def never(*_arguments: object) -> None:
         raise AssertionError("a model was opened")
 
-    monkeypatch.setattr(collect, "models_of", never)
+    monkeypatch.setattr(prepare, "all_models_of", never)
+    monkeypatch.setattr(collect, "all_models_of", never)
     second = complete(runtime, spec.model_copy(update={"scorers": (ScorerSpec(name="detection", nulls=3),)}))
     assert second.status == "completed", second.error
     assert {stage.stage for stage in second.stages} == {Stage.PREPARE, Stage.EXPLAIN, Stage.SCORE, Stage.SUMMARISE}
@@ -102,7 +105,7 @@ def test_features_that_lack_evidence_are_collected_and_no_others(
     tiny_job: JobSpec, tmp_path: Path, on_sqlite: dict[str, list[dict[str, Any]]]
 ) -> None:
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     first = tiny_job.model_copy(update={"features": "3-9,20", "scorers": ()})
     assert complete(runtime, first).status == "completed"
@@ -112,6 +115,23 @@ def test_features_that_lack_evidence_are_collected_and_no_others(
     wanted = {*range(16), 20}
     expected = [row for row in on_sqlite["evidence"] if row["feature"] in wanted]
     assert results(runtime.engine)["evidence"] == expected, "evidence of a feature does not depend on which others are collected with it"
+
+
+def test_documents_that_share_rows_are_another_run(tiny_job: JobSpec, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    databases.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    plain = tiny_job.model_copy(update={"features": "0-3", "scorers": ()})
+    packed = plain.model_copy(update={"collection": plain.collection.model_copy(update={"packing": True, "shard_tokens": 1024})})
+    for spec in (plain, packed):
+        assert complete(runtime, spec).status == "completed"
+    with snapshot(runtime.engine) as session:
+        blobs = [session.scalars(select(EvidenceRow.blob).where(EvidenceRow.run_id == run).order_by(EvidenceRow.feature)).all() for run in (1, 2)]
+    apart, shared = ([decode_evidence(blob) for blob in found] for found in blobs)
+    assert [item.statistics.tokens_seen for item in shared] == [item.statistics.tokens_seen for item in apart]
+    assert [item.statistics.max_activation for item in shared] != [item.statistics.max_activation for item in apart], (
+        "attention reads other documents"
+    )
 
 
 def planned(runtime: Runtime, job_id: str) -> dict[Stage, list[dict[str, Any]]]:
@@ -126,7 +146,7 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
 ) -> None:
     """Group by shard, with a tree above the shards of each group: the same book to the last byte, and nothing left in the store."""
     spec = tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})})
-    models = models_of(Runtime.of(settings), spec)
+    models = all_models_of(Runtime.of(settings), spec, [0])[0]
     room = models.nbytes + collection_bytes(12, models.extent, spec.collection)
     runtime = Runtime.of(
         settings.model_copy(update={"gpu_worker_memory_bytes": int(room / USABLE) + 1, "merge_fan_in": 3, "merge_chunk_features": 5})
@@ -134,7 +154,7 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
     found = complete(runtime, spec)
     assert found.status == "completed", found.error
     chunks = planned(runtime, found.job_id)
-    groups = {str(payload["features"]) for payload in chunks[Stage.COLLECT]}
+    groups = {str(payload["parts"]) for payload in chunks[Stage.COLLECT]}
     assert len(groups) == 3
     shards = len(chunks[Stage.COLLECT]) // 3
     assert shards > 9
@@ -146,21 +166,39 @@ def test_a_dictionary_that_no_worker_holds_at_once_is_cut_by_features_too(
 
 def test_the_smallest_worker_that_lives_decides_how_a_dictionary_is_cut(tiny_job: JobSpec, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
-    models = models_of(runtime, tiny_job)
+    models = all_models_of(runtime, tiny_job, [0])[0]
     room = models.nbytes + collection_bytes(12, models.extent, tiny_job.collection)
     with transaction(runtime.engine) as session:
         workers.seen(session, "another machine", WorkerInfo(Queue.GPU, "small", memory_bytes=int(room / USABLE) + 1))
     job_id = submit(runtime, tiny_job)
     assert run_chunk(runtime, Queue.GPU)
-    assert len({str(payload["features"]) for payload in planned(runtime, job_id)[Stage.COLLECT]}) == 3
+    assert len({str(payload["parts"]) for payload in planned(runtime, job_id)[Stage.COLLECT]}) == 3
+
+
+@pytest.mark.parametrize(("asked", "device", "expected"), [(512, "cpu", 512), ("auto", "cpu", 8192), (512, "cuda", 512), ("auto", "cuda", 65_536)])
+def test_all_chunks_have_one_batch_size_by_the_device(
+    tiny_job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | str, device: str, expected: int
+) -> None:
+    settings = Settings(home=tmp_path, gpu_worker_memory_bytes=10**10)
+    databases.upgrade(settings.database_url)
+    runtime = Runtime.of(settings)
+    spec = tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"batch_tokens": asked, "shard_tokens": 1024})})
+    job_id = submit(runtime, spec)
+    subject = all_models_of(runtime, spec, [0])[0].subject
+    # Planning asks for the device after all that computes on it.
+    monkeypatch.setattr(firing_levels, "find", lambda *_: setattr(subject, "device", torch.device(device)))
+    assert run_chunk(runtime, Queue.GPU)
+    payloads = planned(runtime, job_id)[Stage.COLLECT]
+    assert len(payloads) > 9
+    assert {payload["batch_tokens"] for payload in payloads} == {expected}
 
 
 def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path: Path) -> None:
     """What lies in the store at once is bounded by the tree, not by the number of shards."""
     settings = Settings(home=tmp_path, merge_fan_in=2)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     job_id = submit(runtime, tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"shard_tokens": 1024})}))
     store, most = artifact_paths.store_of(settings), 0
@@ -174,7 +212,7 @@ def test_parts_are_combined_as_they_come_and_removed(tiny_job: JobSpec, tmp_path
 
 def test_a_worker_without_room_for_the_models_says_what_it_needs(tiny_job: JobSpec, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, gpu_worker_memory_bytes=100_000)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     found = complete(Runtime.of(settings), tiny_job)
     assert found.status == "failed"
     assert found.error is not None
@@ -211,7 +249,7 @@ def _tampered(spec: JobSpec, folder: Path, how: str) -> JobSpec:
 )
 def test_bad_input_fails_at_once_and_leaves_nothing(tmp_path: Path, how: str, code: str) -> None:
     settings = Settings(home=tmp_path / "home")
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime.of(settings)
     spec = _tampered(tiny.build(tmp_path), tmp_path, how)
     with transaction(runtime.engine) as session:
@@ -254,7 +292,7 @@ def test_a_full_disk_stops_the_worker_with_a_clear_word_and_costs_the_job_nothin
     tiny_job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     settings = Settings(home=tmp_path)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     runtime = Runtime(settings, make_engine(settings.database_url))
     job_id = submit(runtime, tiny_job)
     stop_before: Callable[[], bool] = lambda: "merge:0" in steps.statuses(runtime.engine, job_id)  # noqa: E731

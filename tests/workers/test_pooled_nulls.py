@@ -1,6 +1,5 @@
-"""Nulls of an earlier job of a run join the pool of a later one's: two jobs, by the workers of a service."""
+"""Nulls of an earlier job of a run join the pool of a later one's."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,12 @@ from sqlalchemy import Engine, select
 from interp.analysis.significance import STRATA
 from interp.config.settings import Settings
 from interp.domain.spec import JobSpec, ScorerSpec
-from interp.planning import preflight
 from interp.stats.pooled import MIN_POOLED, pooled_p, strata_of
-from interp.store import migrate
-from interp.store.db.engine import make_engine, snapshot, transaction
+from interp.store.db.engine import snapshot
 from interp.store.db.tables import FeatureRow, ScoreRow
-from interp.store.queue import jobs
-from tests.store import steps
-from tests.workers.test_supervisor import until
-from workers.supervisor import Supervisor
-from workers.wakeup import notify
+from tests import databases
+from tests.workers.asking import complete
+from workers.runtime import Runtime
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,30 +24,10 @@ FIRST, SECOND = "0-15", "16-31"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path, llm_workers=1)
-    migrate.upgrade(made.database_url)
-    return made
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = make_engine(settings.database_url)
-    with (settings.home / "workers.log").open("ab") as log:
-        supervisor = Supervisor(settings, log)
-        supervisor.start()
-        yield made
-        supervisor.stop()
-    made.dispose()
-
-
-def complete(engine: Engine, settings: Settings, spec: JobSpec) -> str:
-    with transaction(engine) as session:
-        job_id = jobs.submit(session, spec, preflight.check(spec)).id
-    notify(engine, settings)
-    until(lambda: steps.look(engine, job_id).finished_at, "the end of the job")
-    assert steps.look(engine, job_id).status == "completed"
-    return job_id
+def runtime(tmp_path: Path) -> Runtime:
+    settings = Settings(home=tmp_path)
+    databases.upgrade(settings.database_url)
+    return Runtime.of(settings)
 
 
 def scored(engine: Engine) -> list[tuple[ScoreRow, float]]:
@@ -70,15 +45,15 @@ def nulls_of(rows: list[tuple[ScoreRow, float]]) -> NDArray[np.float64]:
     return np.array(filled, dtype=np.float64)
 
 
-def test_nulls_of_an_earlier_job_join_the_pool(engine: Engine, settings: Settings, tiny_job: JobSpec) -> None:
+def test_nulls_of_an_earlier_job_join_the_pool(runtime: Runtime, tiny_job: JobSpec) -> None:
     spec = tiny_job.model_copy(update={"scorers": (ScorerSpec(name="detection", nulls=NULLS),), "features": FIRST})
-    earlier = complete(engine, settings, spec)
-    alone = [row for row in scored(engine) if row[0].value is not None]
+    earlier = complete(runtime, spec).job_id
+    alone = [row for row in scored(runtime.engine) if row[0].value is not None]
     assert 0 < np.count_nonzero(~np.isnan(nulls_of(alone))) < MIN_POOLED
     assert "pooled" not in {score.p_method for score, _ in alone}
-    later = complete(engine, settings, spec.model_copy(update={"features": SECOND}))
+    later = complete(runtime, spec.model_copy(update={"features": SECOND})).job_id
 
-    rows = [row for row in scored(engine) if row[0].value is not None and not _is_scarce(row[0])]
+    rows = [row for row in scored(runtime.engine) if row[0].value is not None and not _is_scarce(row[0])]
     own, nulls = np.array([score.value for score, _ in rows], dtype=np.float64), nulls_of(rows)
     assert np.count_nonzero(~np.isnan(nulls)) >= MIN_POOLED, "only both jobs' together are enough"
     assert {(score.job_id, score.p_method) for score, _ in rows} == {(earlier, "pooled"), (later, "pooled")}

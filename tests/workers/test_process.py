@@ -85,7 +85,7 @@ def shown(engine: Engine) -> list[str]:
     return [row.name for row in steps.workers_seen(engine, 30.0)]
 
 
-@pytest.mark.parametrize("queue", [Queue.GPU, Queue.LLM])
+@pytest.mark.parametrize(("database_url", "queue"), [("sqlite", Queue.GPU), ("postgresql", Queue.LLM)], indirect=["database_url"])
 def test_pause_and_cancel_are_honoured_within_a_batch(alone: Settings, engine: Engine, queue: Queue) -> None:
     job_id = steps.running(engine, ChunkPlan(STAGE[queue], 0, 4))
     with worker(alone, queue, batches=100_000):
@@ -103,8 +103,11 @@ def test_pause_and_cancel_are_honoured_within_a_batch(alone: Settings, engine: E
         assert took < alone.lease_check_interval_seconds + BATCH + 2.0
 
 
-@pytest.mark.parametrize("hearing", ["deaf", ""])
-@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize(
+    ("database_url", "hearing", "when"),
+    [("sqlite", "deaf", "early"), ("postgresql", "deaf", "late"), ("postgresql", "", "early"), ("sqlite", "", "late")],
+    indirect=["database_url"],
+)
 def test_a_worker_ends_within_its_time_and_holds_nothing(alone: Settings, engine: Engine, hearing: str, when: str) -> None:
     job_id = steps.running(engine, ChunkPlan(Stage.EXPLAIN, 0, 4))
     with worker(alone, Queue.LLM, 100_000, hearing=hearing) as process:

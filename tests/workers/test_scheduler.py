@@ -19,10 +19,10 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import WebhookSpec
 from interp.files.artifact_store import CORPORA, PARTIALS
 from interp.planning.plan import ChunkPlan
-from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import WebhookRow
 from interp.store.queue import jobs, webhooks
+from tests import databases
 from tests.store import steps
 from tests.workers.receiver import Receiver, receiver
 from workers import artifact_paths
@@ -94,7 +94,7 @@ def test_a_receiver_that_does_not_answer_keeps_no_lease_from_being_taken_back(en
 
 def test_upkeep_outlives_a_database_that_is_away(private_postgres: LocalServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(home=tmp_path, database_url=private_postgres.url).model_copy(update=QUICK)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     sweeper = MaintenanceThreads(engine, settings)
     sweeper.start()
@@ -191,9 +191,9 @@ def test_corpora_go_when_no_job_has_read_them_for_long_and_none_that_is_alive_wi
 
 
 def test_what_is_kept_for_ever_is_not_even_looked_at(engine: Engine, settings: Settings) -> None:
-    for_ever = {f"retain_{name}_days": None for name in ("calls", "replies", "chunks", "corpora", "webhooks")}
+    for_ever = {f"retain_{name}_days": None for name in ("calls", "replies", "chunks", "corpora", "webhooks", "audit", "exports", "uploads", "parts")}
     assert cleanup.prune(engine, settings.model_copy(update=for_ever)) == {}
-    assert set(cleanup.prune(engine, settings)) == {"chunks", "webhooks"}, "the defaults"
+    assert set(cleanup.prune(engine, settings)) == {"chunks", "webhooks", "audit", "exports", "uploads"}, "the defaults"
 
 
 def test_two_upkeep_processes_do_each_thing_once(database_url: str, engine: Engine, quick: Settings, to: Receiver) -> None:
@@ -202,6 +202,7 @@ def test_two_upkeep_processes_do_each_thing_once(database_url: str, engine: Engi
     command = [sys.executable, "-m", "workers.process", Queue.UPKEEP.value]
     processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
+        until(lambda: len(steps.workers_seen(engine, 30.0)) == len(processes), "both processes", seconds=60)
         until(lambda: all(is_taken_back(engine, job_id) for job_id in found), "the leases", seconds=60)
         with transaction(engine) as session:
             for job_id in found:

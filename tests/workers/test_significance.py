@@ -236,9 +236,9 @@ def test_two_scorers_of_one_name_keep_their_figures_apart() -> None:
 
 
 def test_a_price_that_is_unknown_in_part_is_unknown_in_all() -> None:
-    lines = [UsageLine("explain", "contexts", "m", "u", "live", 2, 1, 3, 10, 5, True, 0.5, 0.5, 1.0)]
+    lines = [UsageLine("explain", "contexts", "m", "u", "live", 2, 1, 3, 10, 5, 0, True, 0.5, 0.5, 1.0)]
     assert usage_of(lines)["cost_usd"] == 0.5
-    lines.append(UsageLine("score", "fuzz", "m", "u", "live", 1, 1, 1, 10, 5, False, None, 0.0, 1.0))
+    lines.append(UsageLine("score", "fuzz", "m", "u", "live", 1, 1, 1, 10, 5, 0, False, None, 0.0, 1.0))
     found = usage_of(lines)
     assert (found["cost_usd"], found["questions"], found["attempts"], found["tokens_known"]) == (None, 3, 4, False)
 

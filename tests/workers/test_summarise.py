@@ -61,7 +61,7 @@ class ScoredRun:
         synthetic.add_features(engine, [synthetic.feature_row(self.run, feature, **listed) for feature in range(FEATURES)])
         steps.submit(engine, SPEC)
         lease = steps.take(engine, Queue.GPU)
-        self.work = Work(Runtime.of(settings), lease, SPEC, self.run, lambda _: None)
+        self.work = Work(Runtime.of(settings), lease, SPEC, [self.run], lambda _: None)
 
     def summarise(self) -> dict[str, Any]:
         outcome = summarise(self.work)
@@ -199,7 +199,7 @@ def test_rows_that_say_it_already_are_not_written_again(scored: ScoredRun) -> No
 def test_a_job_without_scorers_shows_the_oldest_labels(scored: ScoredRun) -> None:
     with transaction(scored.engine) as session:
         session.execute(delete(ScoreRow))
-    scored.work = replace(scored.work, spec=SPEC.model_copy(update={"scorers": ()}))
+    scored.work = replace(scored.work, job=SPEC.model_copy(update={"scorers": ()}))
     assert scored.summarise()["scores"] == {}
     labels = [(feature, row, text) for some in scored.explained.values() for feature, (row, text) in some.items()]
     shown = {item.feature: item for item in plain.best_of({}, labels)}
@@ -213,7 +213,7 @@ def test_a_job_with_fewer_scorers_leaves_the_best_of_the_run_as_it_is(scored: Sc
     """What it does not score itself was scored by another job."""
     scored.summarise()
     rows = scored.rows()
-    scored.work = replace(scored.work, spec=SPEC.model_copy(update={"scorers": scorers}))
+    scored.work = replace(scored.work, job=SPEC.model_copy(update={"scorers": scorers}))
     scored.summarise()
     assert scored.rows() == rows
 

@@ -17,10 +17,10 @@ from interp.domain.lifecycle import ChunkStatus, Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.files.artifact_store import PARTIALS
 from interp.planning import preflight
-from interp.store import migrate
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import ChunkRow
 from interp.store.queue import chunks, jobs
+from tests import databases
 from tests.store import steps
 from workers.artifact_paths import store_of
 from workers.supervisor import Supervisor
@@ -43,7 +43,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     made = Settings(
         home=tmp_path_factory.mktemp("embedded"), llm_workers=1, sweep_interval_seconds=0.5, merge_chunk_features=8, explain_chunk_features=8
     )
-    migrate.upgrade(made.database_url)
+    databases.upgrade(made.database_url)
     return made
 
 
@@ -60,7 +60,8 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
         made = Supervisor(settings, log)
         made.start()
         yield made
-        made.stop()
+        if made.pids():
+            made.stop()
 
 
 def submit(engine: Engine, settings: Settings, spec: JobSpec) -> str:
@@ -111,12 +112,13 @@ def test_messages_that_say_nothing_true_change_nothing(supervisor: Supervisor, e
 
 def test_lost_messages_are_sent_again(tmp_path: Path) -> None:
     """In a book of its own: workers of another would find the chunk by themselves."""
-    deaf = Settings(home=tmp_path, notify_again_seconds=0.2)
-    migrate.upgrade(deaf.database_url)
+    patient = Settings(home=tmp_path, notify_again_seconds=3600)
+    deaf = patient.model_copy(update={"notify_again_seconds": 0.2})
+    databases.upgrade(deaf.database_url)
     engine = make_engine(deaf.database_url)
     steps.submit(engine)
-    assert notify(engine, deaf) == 1
-    assert notify(engine, deaf) == 0
+    assert notify(engine, patient) == 1
+    assert notify(engine, patient) == 0
     for message in deaf.broker_folder.glob("*.msg"):
         message.unlink()
     assert until(lambda: notify(engine, deaf), "the notification", seconds=5) == 1
@@ -124,29 +126,24 @@ def test_lost_messages_are_sent_again(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_stopping_hands_back_what_is_in_work(tiny_job: JobSpec, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, llm_workers=0, sweep_interval_seconds=0.5)
-    migrate.upgrade(settings.database_url)
-    engine = make_engine(settings.database_url)
-    with (tmp_path / "workers.log").open("ab") as log:
-        supervisor = Supervisor(settings, log)
-        supervisor.start()
-        job_id = submit(engine, settings, tiny_job)
-        until(lambda: leased(engine, job_id, Stage.COLLECT), "collection")
-        pids = supervisor.pids()
-        supervisor.stop()
+def test_stopping_hands_back_what_is_in_work(supervisor: Supervisor, engine: Engine, settings: Settings, tiny_job: JobSpec) -> None:
+    """The last of the supervisor's tests: it is stopped."""
+    other = tiny_job.model_copy(update={"collection": tiny_job.collection.model_copy(update={"row_tokens": 32})})
+    job_id = submit(engine, settings, other)
+    until(lambda: leased(engine, job_id, Stage.COLLECT), "collection")
+    pids = supervisor.pids()
+    supervisor.stop()
     assert supervisor.pids() == {}
     with snapshot(engine) as session:
         found = list(session.scalars(select(ChunkRow).where(ChunkRow.job_id == job_id)))
     assert all(chunk.attempts == (1 if chunk.status == ChunkStatus.DONE else 0) for chunk in found), "nothing is held, and stopping is no attempt"
     assert any(chunk.status == ChunkStatus.READY for chunk in found)
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids.values())
-    engine.dispose()
 
 
 def test_upkeep_as_a_process_takes_back_what_a_dead_worker_held(tiny_job: JobSpec, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, sweep_interval_seconds=0.2)
-    migrate.upgrade(settings.database_url)
+    databases.upgrade(settings.database_url)
     engine = make_engine(settings.database_url)
     with transaction(engine) as session:
         job_id = jobs.submit(session, tiny_job, preflight.check(tiny_job)).id
@@ -164,3 +161,20 @@ def dead_owner() -> str:
     """The name of a process that has just ended."""
     found = subprocess.run([sys.executable, "-c", "from workers.machine import this_process; print(this_process())"], capture_output=True, text=True)
     return found.stdout.strip()
+
+
+def test_a_worker_that_answers_no_signal_is_killed_in_time(tmp_path: Path) -> None:
+    """A suspended process: SIGTERM waits for it to go on."""
+    alone = Settings(home=tmp_path, llm_workers=1, stop_timeout_seconds=6)
+    databases.upgrade(alone.database_url)
+    with (tmp_path / "workers.log").open("ab") as log:
+        made = Supervisor(alone, log)
+        made.start()
+        pids = list(made.pids().values())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        made.stop()
+        assert time.monotonic() - began < alone.stop_timeout_seconds
+    assert len(pids) == 2
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids)

@@ -19,7 +19,7 @@ from interp.llm.call_store import Amount, Call, PendingBatch, StoredReply
 from interp.store.db.engine import DBAPIError, Engine, Session, is_transient, snapshot, transaction
 from interp.store.llm import batches, calls, reply_cache
 from interp.store.queue import budgets
-from interp.store.queue.budgets import NOTHING, Grant, Sums, add_sums, sums_of
+from interp.store.queue.budgets import NOTHING, BudgetState, Sums, add_sums, sums_of
 from interp.store.queue.chunks import Lease
 from workers.llm.event_loop import one_per_process
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # Requests are gathered this long before a round; meanwhile more come in while the last round is written.
 GATHER_SECONDS = 0.002
 # The longest delay of writes that no caller awaits: a killed worker may have to repeat these calls and those in flight.
-WRITE_SECONDS = 0.05
+WRITE_SECONDS = 0.2
 # The pause after an error of the database.
 RETRY_SECONDS = 0.1
 # How long the end of a chunk waits for a database that does not take its answers.
@@ -345,13 +345,13 @@ def _settle_and_reserve(
             refused += [(request.future, LeaseLostError("the lease that reserves is gone")) for request in left]
         elif grant.may_wait:
             waiting += left
-        else:
-            refused += [(request.future, _budget_reached(grant, request.amount)) for request in left]
+        elif left:
+            state = budgets.of_owners(session, account[:1])[account[0]]
+            refused += [(request.future, _budget_reached(state, request.amount)) for request in left]
     return refused, granted, waiting
 
 
-def _budget_reached(grant: Grant, amount: Amount) -> BudgetReachedError:
-    state = grant.state
+def _budget_reached(state: BudgetState, amount: Amount) -> BudgetReachedError:
     caps = {name: cap for name, cap in state.caps.model_dump().items() if cap is not None}
     used = {name: (getattr(state.spent, name) or 0) + (getattr(state.unsettled, name) or 0) for name in caps}
     return BudgetReachedError(

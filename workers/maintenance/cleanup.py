@@ -5,19 +5,22 @@ from datetime import UTC, datetime, timedelta
 from interp.config.settings import Settings
 from interp.files.artifact_store import CORPORA, PARTIALS
 from interp.store.db.engine import Engine, snapshot, transaction
-from interp.store.queue import retention
-from workers import artifact_paths
+from interp.store.queue import live, retention
+from workers import artifact_paths, batches, exports, uploads
 
 # A worker that has been silent for so many leases is removed; until then `glossator doctor` may report it.
 SILENT_LEASES = 20
 
 
 def clean_up(engine: Engine, settings: Settings) -> None:
-    """Delete unused data: partial evidence, drafts, and rows of dead workers."""
+    """Delete unused data: partial evidence, drafts, ended batches' files, and rows of dead workers."""
     clear_partials(engine, settings)
+    uploads.clear_unused(engine, settings)
+    batches.clear_ended(engine, settings)
     artifact_paths.store_of(settings).clear_drafts()
     with transaction(engine) as session:
         retention.delete_silent_workers(session, SILENT_LEASES * settings.lease_seconds)
+        live.expire(session)
 
 
 def clear_partials(engine: Engine, settings: Settings) -> int:
@@ -46,6 +49,10 @@ def prune(engine: Engine, settings: Settings, dry_run: bool = False) -> dict[str
         found["chunks"] = retention.prune_chunks(engine, settings.retain_chunks_days, dry_run)
     if settings.retain_corpora_days is not None:
         found["corpora"] = _prune_corpora(engine, settings, settings.retain_corpora_days, dry_run)
+    if settings.retain_exports_days is not None:
+        found["exports"] = exports.clear_expired(engine, settings, dry_run)
+    if settings.retain_uploads_days is not None or settings.retain_parts_days is not None:
+        found["uploads"] = uploads.clear_expired(engine, settings, dry_run)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Run maintenance: revoke dead leases, repeat notifications, deliver webhooks, delete old data.
+"""Run maintenance: revoke dead leases, repeat notifications, deliver webhooks, make exports, delete old data.
 
 Each task has its own thread, so that an unresponsive receiver or store never delays the recovery of a lease. Any number of processes may run them at
 once.
@@ -14,6 +14,7 @@ from interp.config.settings import Settings
 from interp.domain.errors import GlossatorError
 from interp.store.db.engine import Engine, SQLAlchemyError
 from interp.store.queue import completion
+from workers.exports import make_due
 from workers.machine import is_gone
 from workers.maintenance.cleanup import clean_up, prune
 from workers.maintenance.webhooks import deliver_due
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 # A listing of the artifact store is expensive where that is a bucket.
 SWEEPS_PER_CLEANUP = 5
 PRUNE_SECONDS = 3600.0
+# A person waits for an export.
+EXPORT_SECONDS = 2.0
 
 
 def sweep(engine: Engine, settings: Settings) -> int:
@@ -39,10 +42,12 @@ class MaintenanceThreads:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         often = settings.sweep_interval_seconds
+        self._stopping = threading.Event()
         self._sweeper = PeriodicThread("sweeper", partial(sweep, engine, settings), often)
         self._threads = (
             self._sweeper,
             PeriodicThread("webhooks", partial(deliver_due, engine, settings), often),
+            PeriodicThread("exports", partial(make_due, engine, settings, self._stopping.is_set), EXPORT_SECONDS),
             PeriodicThread("cleanup", partial(clean_up, engine, settings), SWEEPS_PER_CLEANUP * often),
             PeriodicThread("retention", partial(prune, engine, settings), PRUNE_SECONDS),
         )
@@ -59,6 +64,7 @@ class MaintenanceThreads:
     def stop(self) -> None:
         """Wait for each task's current step, up to `stop_timeout_seconds`; steps may be interrupted."""
         deadline = time.monotonic() + self._stop_seconds
+        self._stopping.set()
         for thread in self._threads:
             thread.ask_to_stop()
         for thread in self._threads:

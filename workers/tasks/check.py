@@ -4,7 +4,7 @@ from typing import Any
 
 from interp.domain.spec import JobSpec
 from interp.planning.fetching import fetch, reads_remote_corpus
-from interp.planning.preflight import CHECK, Preflight, PreflightRequest, named
+from interp.planning.preflight import CHECK, Preflight, PreflightRequest, settled
 from interp.security import allowed_files
 from interp.security.sandbox import Processes
 from interp.store.db.engine import Session
@@ -17,9 +17,9 @@ FETCHED = 0.9
 
 def check(work: Work) -> TaskResult:
     """Queue the job with its files' facts, or fail it with a submission's errors."""
-    fetched = fetch(work.spec, lambda share: work.progress(int(FETCHED * share * work.lease.units)))
-    facts = _look(work, fetched, 0 if fetched == work.spec else int(FETCHED * work.lease.units))
-    spec = named(fetched, facts)
+    fetched = fetch(work.job, lambda share: work.progress(int(FETCHED * share * work.lease.units)))
+    facts = _look(work, fetched, 0 if fetched == work.job else int(FETCHED * work.lease.units))
+    spec = settled(fetched, facts)
 
     def write(session: Session) -> dict[str, Any]:
         jobs.admit(session, work.lease.job_id, spec, facts)

@@ -1,6 +1,7 @@
 """Run the explain task: label features by explain contexts, with provenance."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from interp.domain.evidence import FeatureEvidence
@@ -9,14 +10,17 @@ from interp.domain.spec import ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry as explainers
 from interp.explain.base import ExplainContext, Explainer, ExplainerInput, LlmExplainer
+from interp.explain.endpoint import EndpointContext, EndpointExplainer
+from interp.explain.imported import ForeignLabel, Imported
 from interp.files.evidence_codec import decode_evidence
-from interp.planning.plan import count
+from interp.planning.plan import count, ranges_of
 from interp.planning.settings_digest import baseline_family, baseline_of, family_of
 from interp.store.db.engine import Session, snapshot
 from interp.store.queue import jobs
 from interp.store.results import evidence, explanations
 from workers.runtime import TaskResult, Work
-from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
+from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, place_of, ranges_of_chunk, vocabulary_of
+from workers.tasks.measurements import changes_of, tried_rounds
 
 
 def explain(work: Work) -> TaskResult:
@@ -52,17 +56,38 @@ def explain(work: Work) -> TaskResult:
 def _explain(
     work: Work, family: ExplanationFamily, spec: ExplainerSpec, missing: Sequence[FeatureEvidence], tally: ChunkProgress
 ) -> list[Explanation]:
-    explainer, vocabulary = explainers.get(spec), vocabulary_of(work.runtime.engine, family.run_id)
-    if not isinstance(explainer, LlmExplainer):
+    explainer, vocabulary = _explainer(work, family, spec), vocabulary_of(work.runtime.engine, family.run_id)
+    if not isinstance(explainer, LlmExplainer | EndpointExplainer):
         return _explain_free(work, explainer, vocabulary, missing, tally)
+    ranges = ranges_of([item.feature for item in missing])
+    with snapshot(work.runtime.engine) as session:
+        rounds = tried_rounds(session, family, spec.rounds, ranges) if explainers.tries_texts(spec.name) else {}
+        changes = changes_of(session, family.run_id, ranges) if explainers.needs_changes(spec) else {}
+    inputs = [
+        replace(ExplainerInput.of(item, vocabulary), rounds=rounds.get(item.feature, ()), changes=changes.get(item.feature)) for item in missing
+    ]
     with chunk_models(work) as models:
-        return models.run(
-            [
-                explainer.explain(ExplainerInput.of(item, vocabulary), explain_context(work, models, spec, item.feature, family.run_id))
-                for item in missing
-            ],
-            tally,
-        )
+        return models.run([_asked(work, models, explainer, family.run_id, item) for item in inputs], tally)
+
+
+def _asked(
+    work: Work, models: ChunkModels, explainer: LlmExplainer | EndpointExplainer, run_id: int, item: ExplainerInput
+) -> Coroutine[Any, Any, Explanation]:
+    """Return the coroutine that explains one feature by calls."""
+    if isinstance(explainer, LlmExplainer):
+        return explainer.explain(item, explain_context(work, models, explainer.spec, item.feature, run_id))
+    engine, endpoint = work.runtime.engine, models.label_endpoint(explainer.spec, item.feature)
+    return explainer.explain(item, EndpointContext(vocabulary_of(engine, run_id), work.spec.seed, place_of(engine, run_id), endpoint))
+
+
+def _explainer(work: Work, family: ExplanationFamily, spec: ExplainerSpec) -> Explainer | LlmExplainer | EndpointExplainer:
+    """Return the explainer; that of imported labels has those of the chunk's features."""
+    if spec.name != Imported.name:
+        return explainers.get(spec)
+    if spec.labels is not None:
+        return Imported({int(feature): ForeignLabel(text, {"source": "the job"}) for feature, text in spec.labels.items()})
+    with snapshot(work.runtime.engine) as session:
+        return Imported(explanations.imported(session, family.run_id, str(spec.source), ranges_of_chunk(work)))
 
 
 def explain_context(work: Work, models: ChunkModels, spec: ExplainerSpec, feature: int, run_id: int) -> ExplainContext:

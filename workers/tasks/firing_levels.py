@@ -59,7 +59,7 @@ def save(work: Work, levels: FiringLevels) -> None:
         with writing(path) as file:
             file.write(content)
 
-    artifact_paths.store_of(work.runtime.settings).put(artifact_paths.levels(work.lease.job_id), write)
+    artifact_paths.store_of(work.runtime.settings).put(artifact_paths.levels(work.lease.job_id, work.place), write)
 
 
 def facts_of(work: Work) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ def load(work: Work, models: Models, corpus: TokenizedCorpus, features: NDArray[
     """Read the levels of the prepare chunk, or find them again if deleted."""
     if facts.get(FACT) != "quantile":
         return None
-    store, name = artifact_paths.store_of(work.runtime.settings), artifact_paths.levels(work.lease.job_id)
+    store, name = artifact_paths.store_of(work.runtime.settings), artifact_paths.levels(work.lease.job_id, work.place)
     try:
         (head,) = store.read(name, [(0, HEAD)])
         (count,) = struct.unpack(COUNT, head)

@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from interp.domain.errors import InputError
-from interp.domain.spec import ModelSpec
+from interp.domain.spec import ExplainerSpec, ModelSpec
 from interp.domain.vocabulary import Vocabulary
+from interp.explain.endpoint import DictionaryPlace
 from interp.llm.base import Model
 from interp.llm.call_store import Tag
+from interp.llm.label_endpoint import TIMEOUT_SECONDS, LabelEndpoint
 from interp.planning.plan import Range
 from interp.store.db.engine import Engine, snapshot
 from interp.store.results import runs
@@ -48,7 +50,9 @@ class ChunkModels:
     def __init__(self, work: Work, call_store: DatabaseCallStore) -> None:
         settings = work.runtime.settings
         self._models, self._lease, self._call_store, self._client = work.spec.models, work.lease, call_store, client_of(settings)
-        longest = max((model.timeout_seconds for _, model in work.spec.models if model is not None), default=0.0)
+        timeouts = [model.timeout_seconds for _, model in work.spec.models if model is not None]
+        timeouts += [explainer.timeout_seconds or TIMEOUT_SECONDS for explainer in work.spec.explainers if explainer.url is not None]
+        longest = max(timeouts, default=0.0)
         self._timeouts = Timeouts(settings.lease_check_interval_seconds, settings.stop_timeout_seconds / 3, longest)
 
     def run(self, coroutines: Sequence[Coroutine[Any, Any, T]], progress: ChunkProgress) -> list[T]:
@@ -63,6 +67,11 @@ class ChunkModels:
         spec: ModelSpec | None = getattr(self._models, role)
         tag = Tag(self._lease.job_id, self._lease.chunk_id, self._lease.stage, feature, purpose)
         return None if spec is None else self._client.model(spec, self._call_store, tag)
+
+    def label_endpoint(self, spec: ExplainerSpec, feature: int) -> LabelEndpoint:
+        """Return the endpoint of an explainer that posts evidence to a URL."""
+        tag = Tag(self._lease.job_id, self._lease.chunk_id, self._lease.stage, feature, spec.name)
+        return self._client.label_endpoint(spec, self._call_store, tag)
 
     def required(self, role: str, feature: int, purpose: str) -> Model:
         """Return the model of a role, or raise InputError where the job names none."""
@@ -79,6 +88,13 @@ def vocabulary_of(engine: Engine, run_id: int) -> Vocabulary:
     """Return the vocabulary of a run's tokens."""
     with snapshot(engine) as session:
         return runs.vocabulary_of(session, run_id)
+
+
+@lru_cache(maxsize=8)
+def place_of(engine: Engine, run_id: int) -> DictionaryPlace:
+    """Return the names of a run's dictionary and of the place that it reads."""
+    with snapshot(engine) as session:
+        return runs.place_of(session, run_id)
 
 
 def ranges_of_chunk(work: Work) -> list[Range]:

@@ -50,7 +50,7 @@ def _report(work: Work) -> CheckReport:
 
     # At once, unless another machine fetched it for the check.
     fetch(work.spec, lambda share: progress(0, FETCHED, share))
-    models = models_of(work.runtime, work.spec)
+    models = models_of(work)
     # Both backends are of this class.
     subject, dictionary = cast(OpenedSubject, models.subject), models.dictionary
     progress(0, OPEN, 1)

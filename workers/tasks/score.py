@@ -6,23 +6,27 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts, FeatureEvidence, Split
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Score
 from interp.files.evidence_codec import decode_evidence
+from interp.llm.base import Model
 from interp.planning.plan import count, ranges_of
-from interp.planning.settings_digest import PlannedScorer, baseline_family, family_of, planned_scorer
-from interp.score.base import OWN_CONTROLS, Distractor, LlmScorer, ScoreContext, Scorer, ScorerInput
+from interp.planning.settings_digest import PlannedScorer, baseline_family, family_of, measured_by, planned_scorer
+from interp.score.base import OWN_CONTROLS, Distractor, FeatureEffect, LlmScorer, ProbedTexts, ScoreContext, Scorer, ScorerInput
 from interp.score.items.codec import encode_items
-from interp.score.items.nulls import bound_of, choose_nulls, twins_of
+from interp.score.items.nulls import bound_of
 from interp.score.items.pool import FEATURES, pool_of
+from interp.score.local_embedder import LocalEmbedder, is_local
+from interp.score.scorers.output import POOL
 from interp.store.db.engine import Engine, Session, snapshot
-from interp.store.results import evidence, explanations, scores
+from interp.store.results import evidence, explanations, measurements, scores
 from interp.store.results.scores import Scored
 from workers.runtime import TaskResult, Work
+from workers.tasks import nulls
 from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
+from workers.tasks.measurements import EFFECT, READ, effect_of, probed_of
 
 # The id of an explanation, and what its scorer may see of the feature.
 Item = tuple[int, ScorerInput]
@@ -79,7 +83,7 @@ def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> l
         return []
     with chunk_models(work) as models:
         questions = [
-            scorer.score(item, _context(work, models, scorer.name, item.feature, run.family.run_id))
+            scorer.score(item, _context(work, models, scorer, item.feature, run.family.run_id))
             for run, scorer in asking_runs
             for _, item in run.items
         ]
@@ -87,13 +91,15 @@ def _judged(work: Work, runs: Sequence[ScorerRun], progress: ChunkProgress) -> l
     return [(run.planned, _packed(run.items, [next(answers) for _ in run.items])) for run, _ in asking_runs]
 
 
-def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id: int) -> ScoreContext:
+def _context(work: Work, models: ChunkModels, scorer: LlmScorer, feature: int, run_id: int) -> ScoreContext:
+    embedder: Model | None = models.of_role("embedding", feature, scorer.name) or (LocalEmbedder() if is_local(work.spec) else None)
+    embeds_alone = None if scorer.asks_judge else embedder
     return ScoreContext(
         vocabulary=vocabulary_of(work.runtime.engine, run_id),
         seed=work.spec.seed,
-        judge=models.required("judge", feature, scorer),
-        second_judge=models.of_role("second_judge", feature, scorer),
-        embedder=models.of_role("embedding", feature, scorer),
+        judge=embeds_alone or models.required("judge", feature, scorer.name),
+        second_judge=models.of_role("second_judge", feature, scorer.name),
+        embedder=embedder,
         controls=OWN_CONTROLS & frozenset(work.spec.controls),
         control_share=work.spec.control_share,
         gold_items=work.spec.gold_items,
@@ -101,7 +107,13 @@ def _context(work: Work, models: ChunkModels, scorer: str, feature: int, run_id:
 
 
 def _packed(items: Sequence[Item], made: Sequence[Score]) -> list[Scored]:
-    return [Scored(row, one, encode_items(one.items)) for (row, _), one in zip(items, made, strict=True)]
+    return [Scored(row, _with_caveat(one, item.explanation), encode_items(one.items)) for (row, item), one in zip(items, made, strict=True)]
+
+
+def _with_caveat(made: Score, of: Explanation) -> Score:
+    """Return the score with what cannot be known of a label that was made elsewhere."""
+    caveat = of.provenance.get("test_split")
+    return made if caveat is None else replace(made, provenance=made.provenance | {"caveat": caveat})
 
 
 def _with_bound(item: Scored, of: FeatureEvidence, seed: int) -> Scored:
@@ -122,26 +134,55 @@ def _items(
         # A judge that answered nothing is asked again by the next job; the executable one would only repeat its result.
         done = scores.explanations_with(session, scorer.name, planned.digest, [row for row, _ in own.values()], only_answered=is_judged)
         wanted = {feature: found for feature, found in own.items() if found[0] not in done}
-        nulls = _nulls(work, family, planned.nulls, {feature: decoded[feature] for feature in wanted})
-        borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*nulls.values()))))
+        number = explanations.count_candidates(session, family, work.lease.job_id)
+        borrowing = nulls.nulls_of(work, family, number, planned.nulls, {feature: decoded[feature] for feature in wanted})
+        borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*borrowing.values()))))
         patterns = explanations.load(session, baseline, ranges) if is_judged and baseline is not None else {}
         needs_distractors = isinstance(scorer, LlmScorer) and scorer.needs_distractors
         distractors = _distractors(session, family, scorer.spec.foils, wanted, decoded) if needs_distractors else {}
-    pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, work.spec.seed)
+        probed = _probed(session, family, planned, [*wanted]) if isinstance(scorer, LlmScorer) and scorer.writes else {}
+        steers = isinstance(scorer, LlmScorer) and scorer.probes and not scorer.writes
+        effects = (
+            _effects(session, work, planned, wanted, nulls.nulls_of(work, family, number, POOL, {feature: decoded[feature] for feature in wanted}))
+            if steers
+            else {}
+        )
+    pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, number, work.spec.seed)
     return [
         (
             row,
             ScorerInput.of(
                 decoded[feature],
                 explanation,
-                [borrowed[other][1] for other in nulls[feature]],
+                [borrowed[other][1] for other in borrowing[feature]],
                 _good(patterns.get(feature)),
                 distractors.get(feature, ()),
                 pool,
+                probed.get(feature),
+                effects.get(feature, ()),
             ),
         )
         for feature, (row, explanation) in wanted.items()
     ]
+
+
+def _probed(session: Session, family: ExplanationFamily, planned: PlannedScorer, features: Sequence[int]) -> dict[int, ProbedTexts]:
+    """Return what features do on written texts, where a probe chunk has read them."""
+    found = measurements.load(session, family.run_id, READ, measured_by(planned, family), ranges_of(sorted(features)))
+    return {feature: probed_of(content) for feature, content in found.items()}
+
+
+def _effects(
+    session: Session, work: Work, planned: PlannedScorer, wanted: Iterable[int], foils: Mapping[int, Sequence[int]]
+) -> dict[int, tuple[FeatureEffect, ...]]:
+    """Return effects of features and of their possible foils, the own first."""
+    features = sorted({*wanted}.union(*foils.values()))
+    found = measurements.load(session, work.run_id, EFFECT, measured_by(planned), ranges_of(features))
+    return {
+        feature: tuple(effect_of(one, found[one]) for one in (feature, *foils.get(feature, ())) if one in found)
+        for feature in wanted
+        if feature in found
+    }
 
 
 def _good(found: tuple[int, Explanation] | None) -> Explanation | None:
@@ -165,30 +206,10 @@ def _distractors(
     return chosen
 
 
-def _nulls(work: Work, family: ExplanationFamily, number: int, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
-    """Choose whose explanations each of the `wanted` features uses as nulls."""
-    features, densities, lengths = _candidates(work.runtime.engine, family, work.lease.job_id)
-    known = sorted(wanted.keys() & set(features))
-    twins = {feature: twins_of(wanted[feature].nearest) for feature in known}
-    return dict.fromkeys(wanted, ()) | dict(zip(known, choose_nulls(features, densities, lengths, number, work.spec.seed, twins, known), strict=True))
-
-
-@lru_cache(maxsize=16)
-def _candidates(engine: Engine, family: ExplanationFamily, job_id: str) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the features whose explanations can be nulls, with density and label length.
-
-    Cached: all chunks of a job choose from the same, and choose the same.
-    """
-    with snapshot(engine) as session:
-        pool = explanations.candidates(session, family, job_id)
-    densities = np.array([candidate.density for candidate in pool], dtype=np.float64)
-    return [candidate.feature for candidate in pool], densities, np.array([candidate.length for candidate in pool], dtype=np.int64)
-
-
 @lru_cache(maxsize=4)
-def _pool(engine: Engine, family: ExplanationFamily, job_id: str, seed: int) -> Contexts | None:
+def _pool(engine: Engine, family: ExplanationFamily, job_id: str, known: int, seed: int) -> Contexts | None:
     """Return random test windows of possible null features, the same per job; cached."""
-    features, _, _ = _candidates(engine, family, job_id)
+    features, _, _ = nulls.candidates(engine, family, job_id, known)
     chosen = np.random.default_rng((seed, FEATURES)).permutation(features)[:FEATURES]
     with snapshot(engine) as session:
         blobs = evidence.load(session, family.run_id, ranges_of(sorted(chosen.tolist())))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interp.analysis.random_control import ByFeature, by_feature_of, paired_difference
 from interp.analysis.score_table import Mask, is_within, table_of
 from interp.analysis.significance import adjusted, summary_of
 from interp.analysis.updates import Changes, candidates, changed, in_order
@@ -23,22 +24,30 @@ from interp.store.db.dialect import now
 from interp.store.db.engine import Session, snapshot
 from interp.store.llm import call_stats
 from interp.store.llm.call_stats import UsageLine
-from interp.store.queue import jobs
+from interp.store.queue import chunks, jobs
 from interp.store.queue.progress import JobProgress, progress
 from interp.store.results import dictionary_scores, runs
+from workers.label_vectors import embed_texts
 from workers.runtime import TaskResult, Work
 
 __all__ = ["speeds", "summarise", "usage_of"]
 
+# Stages without which a job completes, by the name under which the summary says so.
+CAN_BE_WITHOUT = {"without_map": Stage.MAP, "without_health": Stage.HEALTH}
+
 
 @dataclass(frozen=True, slots=True)
-class JobSummary:
-    """A summary before it is written; `seen` counts the run's summaries before its start."""
+class RunSummary:
+    """One dictionary's figures before they are written.
+
+    `seen` counts the run's summaries before; `by_feature` are each scorer's values.
+    """
 
     seen: int
     changes: Sequence[Changes]
     best: Candidates
-    summary: dict[str, Any]
+    figures: dict[str, Any]
+    by_feature: Mapping[str, ByFeature]
 
 
 def summarise(work: Work) -> TaskResult:
@@ -48,48 +57,102 @@ def summarise(work: Work) -> TaskResult:
     once: a worker that dies before leaves everything as it was, and a retry gives the same. Where another job of the run wrote its summary meanwhile,
     all is read again: the last job has seen everything.
     """
-    made = _made(work)
+    of_runs = [work.of(place) for place in range(len(work.job.each))]
+    with snapshot(work.runtime.engine) as session:
+        so_far, moment = progress(session, work.lease.job_id), now(session)
+        spent = call_stats.usage(session, work.lease.job_id)
+        failed = {name: chunks.errors(session, work.lease.job_id, stage) for name, stage in CAN_BE_WITHOUT.items()}
+        tokens, names = runs.size_of(session, work.runs[0])[1], runs.of_ids(session, work.runs)
+    made = [_made(one) for one in of_runs]
+    for one in made:
+        _embed_labels(work, one.best)
 
     def write(session: Session) -> dict[str, Any]:
-        last = made if dictionary_scores.begin_summary(session, work.run_id) == made.seen else _made(work)
-        dictionary_scores.save_adjusted(session, in_order(last.changes))
-        dictionary_scores.show_best(session, work.run_id, dictionary_scores.shown(last.best, partial(dictionary_scores.labels, session)))
-        return _with_control(session, work.lease.job_id, last.summary)
+        figures: dict[int, dict[str, Any]] = {}
+        by_feature = {}
+        # In the order of the runs' numbers: jobs with the same runs must not wait for each other.
+        for one, first in sorted(zip(of_runs, made, strict=True), key=lambda pair: pair[0].run_id):
+            last = first if dictionary_scores.begin_summary(session, one.run_id) == first.seen else _made(one)
+            dictionary_scores.save_adjusted(session, in_order(last.changes))
+            dictionary_scores.show_best(session, one.run_id, dictionary_scores.shown(last.best, partial(dictionary_scores.labels, session)))
+            figures[one.place], by_feature[one.place] = last.figures, last.by_feature
+        each = [{"dictionary": names[one.run_id][1].name} | figures[one.place] for one in of_runs]
+        counts = {"asked": so_far.request_counts.total} | _sums([one["features"] for one in each]) | {"failed": so_far.request_counts.failed}
+        summary = {
+            "features": counts,
+            "scores": each[0]["scores"] if len(each) == 1 else {},
+            **({"dictionaries": each} if len(each) > 1 else {}),
+            **_beside_random(work, each, by_feature),
+            **{name: _without(each, errors) for name, errors in failed.items() if errors},
+            **({"language_models": usage_of(spent)} if spent else {}),
+            **speeds(so_far, tokens, moment),
+        }
+        return _with_control(session, work.lease.job_id, summary)
 
     return TaskResult(write)
 
 
-def _made(work: Work) -> JobSummary:
+def _embed_labels(work: Work, best: Candidates) -> None:
+    """Write the vectors of the labels that will be listed."""
+    for start in range(0, len(best), dictionary_scores.PORTION):
+        work.progress(0)
+        with snapshot(work.runtime.engine) as session:
+            texts = dictionary_scores.labels(session, best.explanations[start : start + dictionary_scores.PORTION].tolist())
+        embed_texts(work.runtime.engine, [text for text in texts.values() if text is not None])
+
+
+def _beside_random(work: Work, each: Sequence[Mapping[str, Any]], by_feature: Mapping[int, Mapping[str, ByFeature]]) -> dict[str, Any]:
+    """Return the comparison of each dictionary with that of random directions, where there is one."""
+    found = [
+        {
+            "dictionary": each[place]["dictionary"],
+            "control": each[control]["dictionary"],
+            "scores": {
+                name: _over(each[place]["scores"], each[control]["scores"])[name]
+                | {"median_lift": each[control]["scores"][name]["median_lift"]}
+                | asdict(paired_difference(values, by_feature[control][name]))
+                for name, values in by_feature[place].items()
+            },
+        }
+        for place, control in work.job.random_pairs()
+    ]
+    return {"random_dictionary": {"dictionaries": found}} if found else {}
+
+
+def _without(each: Sequence[Mapping[str, Any]], errors: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the dictionaries of failed chunks, with the reason of each."""
+    return [
+        {"dictionary": each[place]["dictionary"]} | {name: error.get(name) for name in ("detail", "why", "cure")} for place, error in errors.items()
+    ]
+
+
+def _sums(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {name: sum(one[name] for one in counts) for name in counts[0]}
+
+
+def _made(work: Work) -> RunSummary:
     run_id, own_url = work.run_id, work.runtime.settings.llm_base_url
     with snapshot(work.runtime.engine) as session:
         seen = dictionary_scores.summaries(session, run_id)
-        n_features, tokens = runs.size_of(session, run_id)
+        n_features, _ = runs.size_of(session, run_id)
         asked = wanted_ranges(work.spec, n_features)
         families = {family_of(work.spec, name, run_id, own_url) for name in work.spec.explainers}
         best = BestSoFar()
         explained = _explained(session, families, run_id, n_features, best)
         states = dictionary_scores.states(session, run_id, asked)
-        so_far, moment = progress(session, work.lease.job_id), now(session)
-        spent = call_stats.usage(session, work.lease.job_id)
     planned = {name: planned_scorer(work.spec, scorer, own_url) for name, scorer in named(work.spec.scorers).items()}
     figures: dict[str, Any] = {}
+    by_feature: dict[str, ByFeature] = {}
     changes = []
     for name, scorer in planned.items():
         work.progress(0)
-        figures[name], changed, candidates = _one_scorer(work, scorer, n_features, asked)
+        figures[name], by_feature[name], changed, candidates = _one_scorer(work, scorer, n_features, asked)
         changes.append(changed)
         best.add(candidates)
     _add_others(work, planned.values(), best)
     is_asked = is_within(np.arange(n_features, dtype=np.int32), asked)
-    counts = {"asked": so_far.request_counts.total, "explained": int(np.count_nonzero(explained & is_asked)), "failed": so_far.request_counts.failed}
-    counts |= {state: states.get(state, 0) for state in ("active", "rare", "dead")}
-    summary = {
-        "features": counts,
-        "scores": figures,
-        **({"language_models": usage_of(spent)} if spent else {}),
-        **speeds(so_far, tokens, moment),
-    }
-    return JobSummary(seen, changes, best.best(), summary)
+    counts = {"explained": int(np.count_nonzero(explained & is_asked))} | {state: states.get(state, 0) for state in ("active", "rare", "dead")}
+    return RunSummary(seen, changes, best.best(), {"features": counts, "scores": figures}, by_feature)
 
 
 def named(specs: Sequence[ScorerSpec]) -> dict[str, ScorerSpec]:
@@ -134,13 +197,19 @@ def speeds(so_far: JobProgress, tokens: int, moment: datetime) -> dict[str, Any]
 
 
 def over_random(own: Mapping[str, Any], control: Mapping[str, Any], job_id: str) -> dict[str, Any]:
-    """Compare a job's medians with those of its random-weights control."""
+    """Compare a job's medians with those of its random-weights control, by dictionary if several."""
+    pairs = zip(own.get("dictionaries", ()), control.get("dictionaries", ()), strict=False)
+    several = [{"dictionary": one["dictionary"], "scores": _over(one["scores"], other["scores"])} for one, other in pairs]
+    return {"job": job_id, "scores": _over(own["scores"], control["scores"])} | ({"dictionaries": several} if several else {})
+
+
+def _over(own: Mapping[str, Any], control: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, figures in own["scores"].items():
-        theirs = control["scores"].get(name, {}).get("median")
+    for name, figures in own.items():
+        theirs = control.get(name, {}).get("median")
         lift = None if theirs is None or figures["median"] is None else figures["median"] - theirs
         found[name] = {"median": theirs, "lift": lift}
-    return {"job": job_id, "scores": found}
+    return found
 
 
 def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dict[str, Any]:
@@ -157,8 +226,8 @@ def _with_control(session: Session, job_id: str, summary: dict[str, Any]) -> dic
     return summary
 
 
-def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequence[Range]) -> tuple[dict[str, Any], Changes, Candidates]:
-    """Return one scorer's figures, the changes to its scores, and its best candidates."""
+def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequence[Range]) -> tuple[dict[str, Any], ByFeature, Changes, Candidates]:
+    """Return one scorer's figures, values by feature, changes to its scores, and best candidates."""
     name = planned.scorer.name
     with snapshot(work.runtime.engine) as session:
         before = table_of(dictionary_scores.scores_of(session, work.run_id, name, planned.digest), asked)
@@ -168,7 +237,8 @@ def _one_scorer(work: Work, planned: PlannedScorer, features: int, asked: Sequen
             densities[list(numbers)] = rates
     after = adjusted(before, densities)
     # Only a scorer's best per feature can be the best among all.
-    return summary_of(after, is_within(after.features, asked)), changed(before, after), best_of(candidates(name, after))
+    chosen = is_within(after.features, asked)
+    return summary_of(after, chosen), by_feature_of(after, chosen), changed(before, after), best_of(candidates(name, after))
 
 
 def _add_others(work: Work, planned: Iterable[PlannedScorer], best: BestSoFar) -> None:

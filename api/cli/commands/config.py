@@ -1,18 +1,20 @@
 """`glossator config`: print every setting by group, with value, unit and source."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
-from pydantic import AliasChoices, BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
 from api.cli.output.console import out, print_json
+from interp.config import settings_file
 from interp.config.environment import variable_of, without_password
 from interp.config.groups import GROUPS
-from interp.config.settings import Settings, settings
+from interp.config.settings import Settings, settings, variables
 
 UNITS = ("seconds", "days", "bytes", "features")
 HIDDEN = "***"
@@ -20,24 +22,30 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """A printed setting; `value` holds no secret, `source` is environment or default."""
+    """A printed setting; `value` holds no secret.
+
+    `source` is default, file, environment or command line, and `place` the variable, or the file and line.
+    """
 
     group: str
     variable: str
     value: Any
     unit: str | None
     source: str
+    place: str | None
     description: str
 
 
-def config(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def config(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show all settings by group: value, unit, and where the value comes from.
 
     Secrets are hidden.
     """
-    given = {name.upper() for name, value in os.environ.items() if value}
+    # Settings take secrets out of the environment.
+    environment = {name.upper(): value for name, value in os.environ.items()}
     found = settings()
-    shown = [_shown(found, group, name, field, given) for group in GROUPS for name, field in group.model_fields.items()]
+    sources = _sources(environment, context.find_root().params.get("config") is not None)
+    shown = [_shown(found, group, name, field, sources) for group in GROUPS for name, field in group.model_fields.items()]
     if as_json:
         print_json([asdict(each) for each in shown])
         return
@@ -46,16 +54,32 @@ def config(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         for each in (each for each in shown if each.group == group):
             value = "not given" if each.value is None else "empty" if each.value in ("", [], {}) else str(each.value)
             unit = f" {each.unit}" if each.unit and each.value is not None else ""
-            out.print(Text(f"  {each.variable}={value}{unit}") + Text(f"  ({each.source})", "dim"), soft_wrap=True)
+            out.print(Text(f"  {each.variable}={value}{unit}") + Text(f"  ({_origin(each)})", "dim"), soft_wrap=True)
 
 
-def _shown(found: Settings, group: type[BaseModel], name: str, field: FieldInfo, given: set[str]) -> ShownSetting:
-    alias = field.validation_alias
-    variables = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [variable_of(name)]
+def _sources(environment: Mapping[str, str], is_config_given: bool) -> dict[str, tuple[str, str | None]]:
+    """Return source and place of each setting that has no default's value."""
+    file = settings_file.read(environment, variables())
+    sources: dict[str, tuple[str, str | None]] = {name: ("file", file.place(name)) for name in file.values}
+    if file.path is not None:
+        sources["config"] = ("file", None)
+    for name, choices in variables().items():
+        if given := next((variable for variable in choices if environment.get(variable.upper())), None):
+            sources[name] = ("environment", given)
+    if is_config_given:
+        sources["config"] = ("command line", "--config")
+    return sources
+
+
+def _origin(each: ShownSetting) -> str:
+    return each.source if each.place in (None, each.variable) else f"{each.source} {each.place}"
+
+
+def _shown(found: Settings, group: type[BaseModel], name: str, field: FieldInfo, sources: Mapping[str, tuple[str, str | None]]) -> ShownSetting:
     unit = next((unit for unit in UNITS if name.endswith(f"_{unit}")), None)
-    source = "environment" if given & set(variables) else "default"
+    source, place = sources.get(name, ("default", None))
     title = str(group.__doc__).partition(".")[0]
-    return ShownSetting(title, variable_of(name), _value(found, name), unit, source, str(field.description))
+    return ShownSetting(title, variable_of(name), _value(found, name), unit, source, place, str(field.description))
 
 
 def _value(found: Settings, name: str) -> Any:

@@ -69,12 +69,13 @@ def features(
     max_q_value: Annotated[float | None, typer.Option(help="Largest q value of the lift.")] = None,
     state: Annotated[FeatureState | None, typer.Option()] = None,
     query: Annotated[str | None, typer.Option(help="Part of the label.")] = None,
+    in_list: Annotated[str | None, typer.Option("--list", help="Only features of this list.")] = None,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the features of a dictionary, filtered and sorted."""
-    filters = {
+    filters: dict[str, Any] = {
         "sort": sort.value,
         "order": order.value,
         "min_score": min_score,
@@ -86,6 +87,7 @@ def features(
         "max_q_value": max_q_value,
         "state": state and state.value,
         "q": query,
+        "list": in_list,
         "run": run,
     }
     with connect.reader() as client:

@@ -20,6 +20,7 @@ LISTED = (
     TableColumn("features", 2),
     TableColumn("created", 4),
     TableColumn("took", 3),
+    TableColumn("owner", 5),
 )
 PAIRS = (("median", "median_lift"), ("random_median", "random_median_lift"))
 STYLES = {"completed": "green", "failed": "red", "running": "cyan", "checking": "cyan", "paused": "yellow", "cancelled": "dim"}
@@ -34,12 +35,13 @@ job = typer.Typer(no_args_is_help=True, help="List, show and change jobs.", add_
 @job.command("list")
 def list_jobs(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs in this state.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs of this owner.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     with connect.reader() as client:
-        found = list(client.list_jobs(status, limit))
+        found = list(client.list_jobs(status, limit, owner))
     print_json(found) if as_json else print_table(out, LISTED, [_row(item) for item in found])
 
 
@@ -119,7 +121,8 @@ def _cap(name: str, text: str, kind: type) -> Any:
 def _row(item: dict[str, Any]) -> tuple[Cell, ...]:
     counts = item["request_counts"]
     features = "check" if item["kind"] == "check" else f"{thousands(counts['completed'])}/{thousands(counts['total'])}"
-    return item["id"], _status(item), Text(item["dictionary"] or "–"), features, item["created_at"][:19].replace("T", " "), _took(item)
+    created = item["created_at"][:19].replace("T", " ")
+    return item["id"], _status(item), Text(item["dictionary"] or "–"), features, created, _took(item), Text(item.get("owner") or "–")
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -128,6 +131,8 @@ def _print(found: dict[str, Any]) -> None:
     if found["kind"] == "job":
         out.print(f"{thousands(counts['total'])} features: {thousands(counts['completed'])} done, {thousands(counts['failed'])} failed")
     print_warnings(found)
+    if found.get("owner"):
+        out.print(f"     owner  {found['owner']}")
     for name in ("created_at", "started_at", "paused_at", "cancelling_at", "finished_at", "eta"):
         if found[name]:
             out.print(f"{name.removesuffix('_at'):>10}  {found[name]}")

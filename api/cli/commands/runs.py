@@ -1,4 +1,4 @@
-"""`glossator dictionaries` and `glossator runs`: list dictionaries, list runs, pin a run."""
+"""`glossator dictionaries`, `runs`, `league` and `stability`: lists, and scores compared."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -7,8 +7,10 @@ import typer
 from rich.text import Text
 
 from api.cli import connect
-from api.cli.commands.features import dictionary_name
+from api.cli.commands.features import RUN, dictionary_name
 from api.cli.output.console import out, print_json, say, thousands
+from api.cli.output.league import print_league
+from api.cli.output.stability import print_stability
 from api.cli.output.tables import TableColumn, print_table
 from interp.domain.errors import InputError
 
@@ -100,3 +102,25 @@ def _run_row(item: dict[str, Any]) -> tuple[str | Text, ...]:
         str(len(item["jobs"])),
         (item["completed_at"] or "–")[:16].replace("T", " "),
     )
+
+
+def league(
+    dictionary: Annotated[str, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id.")],
+    run: Annotated[str | None, typer.Option(help=RUN)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare a run's explainers by each scorer: means, paired differences, cost of a label."""
+    with connect.reader() as client:
+        found = client.get_dictionary_league(dictionary_name(dictionary), run)
+    print_json(found) if as_json else print_league(found)
+
+
+def stability(
+    dictionary: Annotated[str, typer.Argument(help="pystdlib@1-res, pystdlib/1-res, or an id.")],
+    difference: Annotated[float, typer.Option(help="The difference of two dictionaries' mean scores that is to be told.", min=1e-6, max=1)] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how stable scores are: what their variance is made of, reliability, features needed."""
+    with connect.reader() as client:
+        found = client.get_dictionary_stability(dictionary_name(dictionary), difference)
+    print_json(found) if as_json else print_stability(found)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from rich.text import Text
 
-from api.cli import connect
+from api.cli import connect, uploading
 from api.cli.output import progress
 from api.cli.output.console import dollars, out, print_json, print_warnings, say, thousands
 from api.cli.output.tables import Cell, TableColumn, print_table
@@ -35,7 +35,7 @@ ESTIMATED = (
 def submit(
     file: Annotated[Path | None, typer.Argument(help="A job as YAML. Its relative paths start at its own folder.")] = None,
     subject: Annotated[str | None, typer.Option(help="Folder of the language model, or its name on the Hub.")] = None,
-    dictionary: Annotated[str | None, typer.Option(help="Folder or file of the dictionary's weights.")] = None,
+    dictionary: Annotated[list[str] | None, typer.Option(help="Folder or file of a dictionary's weights; repeat for several in one pass.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Folder, text file or .jsonl file.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Glob of files to read; repeat for more.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Glob of files to leave out; repeat for more.")] = None,
@@ -49,15 +49,20 @@ def submit(
     seed: Annotated[int | None, typer.Option(help="Seed of everything that is drawn.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: collection.window=64. Repeat for more.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Store nothing: say what the job would ask of its language models.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Send files to a server elsewhere without asking, however large.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Submit and return at once.")] = False,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting again with the same key gives the same job.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the job as JSON.")] = False,
 ) -> None:
-    """Submit a job and follow it. Flags override the file. Ctrl-C detaches: the job continues."""
+    """Submit a job and follow it. Flags override the file. Ctrl-C detaches: the job continues.
+
+    The files that it names are sent to a server on another machine, or to one that may not read them.
+    """
     given: dict[str, Any] = {
         "subject.model": subject,
         "subject.device": device,
-        "dictionary.source": dictionary,
+        "dictionary.source": dictionary[0] if dictionary and len(dictionary) == 1 else None,
+        "dictionaries": [{"source": source} for source in dictionary] if dictionary and len(dictionary) > 1 else None,
         "dictionary.name": name,
         "dictionary.hook_point": hook_point,
         "corpus.path": corpus,
@@ -76,7 +81,8 @@ def submit(
         return
     with connect.server() as client:
         # An idempotency key: a request that is repeated after a lost answer must not submit a second job.
-        job = client.submit_job(spec.model_dump(mode="json"), idempotency_key or str(uuid.uuid4()))
+        job = uploading.submit(client, spec, idempotency_key or str(uuid.uuid4()), yes)
+        say_if_by_files(spec)
         if detach:
             _print_submitted(job, as_json)
             return
@@ -104,6 +110,12 @@ def _estimate(spec: JobSpec, as_json: bool) -> None:
     with connect.reader() as client:
         found = client.estimate_job(spec.model_dump(mode="json"))
     print_json(found) if as_json else print_estimate(found)
+
+
+def say_if_by_files(spec: JobSpec) -> None:
+    """Say how models that are asked by files get their answers: nobody else asks them."""
+    if any(model is not None and model.transport == "files" for _, model in spec.models):
+        say("Its models are asked by files: `glossator batches export --to FOLDER`, run them, `glossator batches import FOLDER`; docs/endpoints.md.")
 
 
 def read_spec(file: Path | None, changes: dict[str, Any]) -> JobSpec:

@@ -41,9 +41,10 @@ def print_usage(found: dict[str, Any]) -> None:
     """Print a row per stage, purpose and model; then the budget."""
     print_table(out, USED, [_row(row) for row in found["rows"]])
     total = found["total"]
+    cached = f" ({thousands(total['cached_tokens'])} from the endpoint's cache)" if total["cached_tokens"] else ""
     out.print(
         f"{thousands(total['calls'])} calls in {thousands(total['attempts'])} attempts, {thousands(total['unanswered'])} unanswered; "
-        f"{thousands(total['prompt_tokens'])} + {thousands(total['completion_tokens'])} tokens; cost {dollars(total['cost_usd'])}"
+        f"{thousands(total['prompt_tokens'])}{cached} + {thousands(total['completion_tokens'])} tokens; cost {dollars(total['cost_usd'])}"
     )
     if found["budget"]:
         print_table(out, BUDGET, [_budget_row(name, found["budget"]) for name in ("calls", "tokens", "usd")])

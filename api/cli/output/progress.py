@@ -24,7 +24,7 @@ PLAIN_SECONDS = 5.0
 RETURN_SECONDS = 60.0  # how long a server may be unreachable before following gives up
 RETRY_SECONDS = 1.0
 RATE_SECONDS = 2.0  # over which the rate of calls is measured
-ASKING = (Stage.EXPLAIN, Stage.SCORE)
+ASKING = (Stage.PROPOSE, Stage.EXPLAIN, Stage.WRITE, Stage.SCORE)
 # Units without a meaningful rate.
 UNRATED = frozenset({"chunks", "percent"})
 # A paused job has no progress to follow.
@@ -125,7 +125,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
 def _fields(stage: dict[str, Any]) -> dict[str, Any]:
     """Return a stage's count, rate and time as text."""
     seconds, done, eta = stage["seconds"], stage["done"], stage["eta_seconds"]
-    has_rate = seconds > 0.5 and done and stage["unit"] not in UNRATED
+    has_rate = seconds > 0.5 and done and stage["unit"] not in UNRATED and eta is not None
     left = "" if eta is None else f"{duration(eta)} left"
     return {
         "count": f"{thousands(done)}/{thousands(stage['total'])}",
@@ -141,6 +141,19 @@ def fetch_bar() -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=1.0, visible=False)
         yield lambda share: bar.update(task, completed=share, visible=True)
+
+
+@contextmanager
+def feature_bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield a function that shows the features done, and of how many."""
+    columns = (TextColumn(title), BarColumn(bar_width=32), TextColumn("{task.fields[count]} features"))
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=None, count="0")
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total, count=thousands(done) if total is None else f"{thousands(done)}/{thousands(total)}")
+
+        yield show
 
 
 def display(console: Console) -> LiveBars | PlainLines:
@@ -220,7 +233,7 @@ def require_explained(reader: "Client | Local", job: dict[str, Any]) -> None:
     counts = job["summary"]["features"]
     if counts["explained"]:
         return
-    rows = reader.list_explanations(dictionary=job["dictionary"], run=job["run"])
+    rows = (row for made in job["runs"] for row in reader.list_explanations(dictionary=made["dictionary"], run=made["run"]))
     failures = Counter(row["failure"] for row in rows if row["job"] == job["id"] and row["failure"])
     by_state = ", ".join(f"{thousands(counts[state])} {state}" for state in ("rare", "dead", "failed") if counts.get(state))
     why = failures.most_common(1)[0][0] if failures else by_state

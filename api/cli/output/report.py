@@ -12,6 +12,7 @@ from api.cli.output.tables import Cell, TableColumn, print_table
 from interp.domain.cleaning import visible
 
 if TYPE_CHECKING:
+    from api.cli.local import Local
     from glossator import Client
 
 BEST, WORST = 20, 5
@@ -31,27 +32,41 @@ def _stage_row(stage: dict[str, Any]) -> tuple[Cell, ...]:
     return stage["stage"], count, duration(stage["seconds"]), f"{thousands(rate)} {stage['unit']}/s" if rate else ""
 
 
-def print_report(client: "Client", job: dict[str, Any]) -> None:
-    """Print a completed job's summary and its best and worst features."""
-    dictionary, summary = client.get_dictionary(job["dictionary"]), job["summary"]
-    _print_coverage(dictionary, summary["features"])
-    _print_scores(summary["scores"])
+def print_report(client: "Client | Local", job: dict[str, Any]) -> None:
+    """Print a completed job's summary and each dictionary's best and worst features."""
+    summary = job["summary"]
+    for made, figures in zip(job["runs"], _by_dictionary(summary), strict=True):
+        _print_heading(client.get_dictionary(made["dictionary"]))
+        _print_counts(figures["features"])
+        _print_scores(figures["scores"])
     print_caveats(summary)
     print_warnings(job)
     _print_speed(job, summary)
-    has_lift = any(figures["median_lift"] is not None for figures in summary["scores"].values())
-    for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
-        _print_features(client, job, "lift" if has_lift else "shrunken_score", name, order, count)
+    for made, figures in zip(job["runs"], _by_dictionary(summary), strict=True):
+        has_lift = any(of["median_lift"] is not None for of in figures["scores"].values())
+        for name, order, count in (("best", "desc", BEST), ("worst", "asc", WORST)):
+            _print_features(client, made, "lift" if has_lift else "shrunken_score", name, order, count)
 
 
-def _print_coverage(dictionary: dict[str, Any], counts: dict[str, int]) -> None:
+def _by_dictionary(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the figures of each of the job's dictionaries."""
+    found: list[dict[str, Any]] = summary.get("dictionaries") or [summary]
+    return found
+
+
+def _print_heading(dictionary: dict[str, Any]) -> None:
     where = f"  {dictionary['subject']} {dictionary['hook_point']} {dictionary['architecture']}"
     out.print(Text(f"\n{dictionary['name']}", "bold") + Text(where, "dim"))
-    asked = counts["asked"]
-    shares = {name: f"{thousands(counts[name])} ({counts[name] / asked:.1%})" for name in ("explained", "rare", "dead", "failed")}
-    out.print(
-        f"{thousands(asked)} features: {shares['explained']} explained, {shares['rare']} too rare, {shares['dead']} dead, {shares['failed']} failed\n"
-    )
+
+
+WORDS = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
+
+
+def _print_counts(counts: dict[str, int]) -> None:
+    """Print the numbers of features, in all and by outcome (failures are the job's)."""
+    asked = counts.get("asked", counts["active"] + counts["rare"] + counts["dead"])
+    shares = [f"{thousands(counts[name])} ({counts[name] / max(asked, 1):.1%}) {word}" for name, word in WORDS.items() if name in counts]
+    out.print(f"{thousands(asked)} features: {', '.join(shares)}\n")
 
 
 SCORED = (
@@ -68,10 +83,12 @@ SCORED = (
 def print_summary(summary: dict[str, Any]) -> None:
     """Print the counts of a job's features, its scores, and their caveats."""
     counts = summary["features"]
-    words = {"explained": "explained", "rare": "too rare", "dead": "dead", "failed": "failed"}
-    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in words.items())}")
-    if summary["scores"]:
-        _print_scores(summary["scores"])
+    out.print(f"\n{thousands(counts['asked'])} features: {', '.join(f'{thousands(counts[name])} {word}' for name, word in WORDS.items())}")
+    for figures in _by_dictionary(summary):
+        if "dictionary" in figures:
+            out.print(Text(f"\n{figures['dictionary']}", "bold"))
+        if figures["scores"]:
+            _print_scores(figures["scores"])
     print_caveats(summary)
     rate = f"{figure(summary['features_per_s'], 1)} features/s" if summary["features_per_s"] else "evidence reused"
     out.print(f"{thousands(summary['tokens'])} tokens, {rate}, {duration(summary['total_seconds'])} in all")
@@ -85,22 +102,39 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
 def _score_row(scorer: str, figures: dict[str, Any]) -> tuple[Cell, ...]:
     better = f"{thousands(figures['better_than_null'])} of {thousands(figures['tested'])} (q <= {figures['significant_at']})"
     medians = figure(figures["median"]), figure(figures["median_lift"], signed=True)
-    return scorer, figures["metric"], thousands(figures["scored"]), thousands(figures["undefined"]), *medians, better
+    return scorer, figures["metric"] or "–", thousands(figures["scored"]), thousands(figures["undefined"]), *medians, better
 
 
 def print_caveats(summary: dict[str, Any]) -> None:
     """Print ranking reliability, controls, the corrected median, random weights, and the spend."""
-    for scorer, figures in summary["scores"].items():
-        for line in _caveats(figures):
-            out.print(Text(f"  {scorer}: ", "dim") + Text(line))
-    for scorer, figures in (summary.get("random_weights") or {"scores": {}})["scores"].items():
-        line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
-        out.print(Text(f"  {scorer}: ", "dim") + Text(line))
+    for of in _by_dictionary(summary):
+        for scorer, figures in of["scores"].items():
+            for line in _caveats(figures):
+                out.print(_scorer(of, scorer) + Text(line))
+    for of in _by_dictionary(summary.get("random_weights") or {"scores": {}}):
+        for scorer, figures in of["scores"].items():
+            line = f"on random weights the median is {figure(figures['median'])} (lift over them {figure(figures['lift'], signed=True)})"
+            out.print(_scorer(of, scorer) + Text(line))
+    for of in _by_dictionary(summary.get("random_dictionary") or {"scores": {}}):
+        for scorer, figures in of["scores"].items():
+            bounds = figures["interval"]
+            paired = f"{figure(figures['difference'], signed=True)} on {thousands(figures['pairs'])} features that both score"
+            paired += f" [{figure(bounds[0], signed=True)}, {figure(bounds[1], signed=True)}]" if bounds else ""
+            out.print(_scorer(of, scorer) + Text(f"with random directions the median is {figure(figures['median'])}; paired difference {paired}"))
+    for name, what in (("without_map", "map"), ("without_health", "health report")):
+        for missing in summary.get(name, ()):
+            why = f"{missing['detail'] or 'It failed.'} `glossator job retry` makes it again."
+            out.print(Text(f"  no {what} of {missing['dictionary']}: ", "dim") + Text(why))
     spent = summary.get("language_models")
     if spent:
         tokens = f"{thousands(spent['prompt_tokens'])} + {thousands(spent['completion_tokens'])} tokens"
         calls = f"{thousands(spent['questions'])} questions in {thousands(spent['attempts'])} attempts"
         out.print(Text("  language models: ", "dim") + Text(f"{calls}, {tokens}, cost {dollars(spent['cost_usd'])}"))
+
+
+def _scorer(of: dict[str, Any], scorer: str) -> Text:
+    """Return a scorer's name, after that of its dictionary where there are several."""
+    return Text(f"  {of['dictionary']} {scorer}: " if "dictionary" in of else f"  {scorer}: ", "dim")
 
 
 def _caveats(figures: dict[str, Any]) -> Iterator[str]:
@@ -145,12 +179,13 @@ def _print_speed(job: dict[str, Any], summary: dict[str, Any]) -> None:
     out.print(f"{thousands(summary['tokens'])} tokens, {collected}; {rate} features/s over the whole job, {duration(summary['total_seconds'])}")
 
 
-def _print_features(client: "Client", job: dict[str, Any], by: str, name: str, order: str, count: int) -> None:
+def _print_features(client: "Client | Local", made: dict[str, str], by: str, name: str, order: str, count: int) -> None:
     out.print(Text(f"\n{count} of the {name}", "bold") + Text(f" by {'lift over null' if by == 'lift' else 'shrunken score'}", "dim"))
     # A bound excludes features without a value, in either order.
     bound = {"min_lift": -10} if by == "lift" else {"min_score": -10}
-    dictionary, run = job["dictionary"], job["run"]
-    for item in client.list_features(dictionary, count, run=run, sort=by, order=order, state="active", **bound):
+    filters: dict[str, Any] = {"sort": by, "order": order, "state": "active"} | bound
+    dictionary, run = made["dictionary"], made["run"]
+    for item in client.list_features(dictionary, count, run=run, **filters):
         head = Text(f"{item['name'].rpartition(':')[2]:>6}  {figure(item['score'])}  {figure(item[by], signed=by == 'lift')}  ", "dim")
         out.print(head + Text(visible(item["label"] or "–")))
         found = client.get_feature(dictionary, item["index"], run=run)

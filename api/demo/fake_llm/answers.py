@@ -3,13 +3,14 @@
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from api.demo.fake_llm.asked import FencedText, ScriptedQuestion, Span, unescaped
 from api.demo.fake_llm.readers import QuotedReader
 from api.demo.fake_llm.texts import Odds, draw
+from api.demo.fake_llm.writing import candidates, some_of
 from interp.llm.prompt_text import CLOSE, OPEN
 
 Form = Literal["json", "lines", "marker", "text"]
@@ -136,21 +137,61 @@ def select(question: ScriptedQuestion, reader: QuotedReader, _: int) -> Scripted
 
 def discriminate(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     """Choose the group whose contexts fit the label best; ties by the question's hash."""
+    return _best_group(question, question.contexts, reader, "group")
+
+
+def output(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
+    """Choose the shift whose likelier tokens fit the label best, line by line."""
+    likelier = [context for context in question.contexts if context.id.endswith(".1")]
+    lines = [FencedText(context.id, unescaped(line)) for context in likelier for line in context.shown.split("\n")]
+    return _best_group(question, lines, reader, "shift")
+
+
+def _best_group(question: ScriptedQuestion, contexts: Sequence[FencedText], reader: QuotedReader, key: str) -> ScriptedAnswer:
     groups: dict[str, list[float]] = {}
-    for context in question.contexts:
+    for context in contexts:
         chance = reader.says_yes(question.label, context, are_marks_asked=bool(context.marks))
         groups.setdefault(context.id.partition(".")[0], []).append(chance)
     means = {group: sum(chances) / len(chances) for group, chances in groups.items()}
     if not means:
-        return ScriptedAnswer({"group": 1})
+        return ScriptedAnswer({key: 1})
     best = max(means, key=lambda group: (means[group], draw(question.key, group)))
     total = sum(means.values())
-    return ScriptedAnswer({"group": _number(best)}, {"group": tuple((group, 0.98 * mean / total) for group, mean in means.items())})
+    return ScriptedAnswer({key: _number(best)}, {key: tuple((group, 0.98 * mean / total) for group, mean in means.items())})
 
 
 def intrude(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
     place = reader.odd_one_out(question.contexts) if question.contexts else 0
     return ScriptedAnswer({"intruder": _number(question.contexts[place].id) if question.contexts else 1})
+
+
+COUNT = re.compile(r"First (\d+) texts")
+
+
+def write(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
+    """Write texts in which the reader finds the label, and near ones."""
+    asked = COUNT.search(question.system)
+    count = int(asked[1]) if asked else 1
+    texts = candidates(question.label or "", question.key)
+    says = {text: reader.says_yes(question.label, FencedText("1", text), False) > 0.5 for text in texts}
+    chosen = {kind: [text for text in texts if says[text] is fires] for kind, fires in (("fires", True), ("near", False))}
+    # A label that fits every text, or none, gets some all the same, as of a model that does its best.
+    return ScriptedAnswer({kind: some_of(found or texts, count) for kind, found in chosen.items()})
+
+
+TEXTS = re.compile(r"write (\d+) texts")
+
+
+def propose(question: ScriptedQuestion, reader: QuotedReader, _: int) -> ScriptedAnswer:
+    """Return the marked texts' label as idea, and texts that fit it and do not."""
+    label = str(explain(question, reader, 0).fields["explanation"])
+    asked = TEXTS.search(question.system)
+    count = int(asked[1]) if asked else 1
+    texts = candidates(label, question.key)
+    says = {text: reader.says_yes(label, FencedText("1", text), False) > 0.5 for text in texts}
+    sides = {fires: some_of([text for text in texts if says[text] is fires] or texts, count) for fires in (True, False)}
+    pairs = [{"idea": 1, "fires": fires, "text": sides[fires][place]} for place in range(count if texts else 0) for fires in (True, False)]
+    return ScriptedAnswer({"ideas": [label], "texts": pairs[:count]})
 
 
 def answer_by_schema(question: ScriptedQuestion, _: QuotedReader, variant: int) -> ScriptedAnswer:
@@ -181,6 +222,9 @@ ANSWERS: dict[str, Callable[[ScriptedQuestion, QuotedReader, int], ScriptedAnswe
     "select": select,
     "discriminate": discriminate,
     "intrude": intrude,
+    "write": write,
+    "propose": propose,
+    "output": output,
 }
 
 

@@ -80,7 +80,7 @@ def reading(label: str) -> Reading:
     quotes: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
-        quotes.append(_as_text(next(part for part in match.groups() if part is not None)))
+        quotes.append(as_text(next(part for part in match.groups() if part is not None)))
         return f"\x01{len(quotes) - 1}\x01"
 
     bare = QUOTED.sub(keep, label)
@@ -90,7 +90,7 @@ def reading(label: str) -> Reading:
     return lambda text: [span for clause in clauses for span in clause(text)]
 
 
-def _as_text(quoted: str) -> str:
+def as_text(quoted: str) -> str:
     """Return a quoted token with its original white space."""
     return VISIBLE.sub(lambda match: " " * int(match[1]) if match[1] else {"␣": " ", "↵": "\n", "⇥": "\t"}[match[0]], quoted)
 

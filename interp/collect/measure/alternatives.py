@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.collect.measure.figures import ends, is_transcoder, spans
 from interp.collect.measure.ratio import Ratio
-from interp.collect.measure.reconstruction import RowErrors, reconstruct, target_of
+from interp.collect.measure.reconstruction import UnitErrors, reconstruct, target_of
 from interp.collect.measure.sample import TokenSample
 from interp.dictionary.module import NORMS, Dictionary
 from interp.subject import hooks, splice
@@ -104,7 +104,7 @@ def _scaled(dictionary: Dictionary, scale: float) -> Dictionary:
 def _errors(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, variants: list[Dictionary]) -> list[Ratio]:
     """Return the error of the dictionary and of each variant, at its own hook points."""
     every = [dictionary, *variants]
-    sums = [RowErrors(len(sample)) for _ in every]
+    sums = [UnitErrors(sample.n_units) for _ in every]
     for span in spans(subject, sample):
         x, y, _ = ends(subject, dictionary, sample.tokens[span])
         for one, errors in zip(every, sums, strict=True):
@@ -114,8 +114,8 @@ def _errors(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample,
 
 def _sites(subject: OpenedSubject, dictionary: Dictionary, sample: TokenSample, progress: Progress) -> list[Alternative]:
     """Return the error at each other hook point that may be meant."""
-    reads = {name: RowErrors(len(sample)) for name in _candidates(subject, dictionary.hook_point)}
-    writes = {name: RowErrors(len(sample)) for name in _candidates(subject, dictionary.output_points[0])} if is_transcoder(dictionary) else {}
+    reads = {name: UnitErrors(sample.n_units) for name in _candidates(subject, dictionary.hook_point)}
+    writes = {name: UnitErrors(sample.n_units) for name in _candidates(subject, dictionary.output_points[0])} if is_transcoder(dictionary) else {}
     passes = spans(subject, sample)
     for done, span in enumerate(passes):
         tokens = sample.tokens[span]
@@ -161,10 +161,9 @@ def _candidates(subject: OpenedSubject, hook_point: str) -> list[str]:
     return [point.name for point in sorted(served, key=preference)]
 
 
-def _add(dictionary: Dictionary, errors: RowErrors, sample: TokenSample, span: slice, x: Tensor, y: Tensor | None) -> None:
-    for place in range(len(x)):
-        mask = sample.counted[span.start + place]
-        if bool(mask.any()):
-            inputs = x[place][mask]
-            output, _ = reconstruct(dictionary, inputs)
-            errors.add(span.start + place, target_of(dictionary, inputs, None if y is None else y[place][mask]), output)
+def _add(dictionary: Dictionary, errors: UnitErrors, sample: TokenSample, span: slice, x: Tensor, y: Tensor | None) -> None:
+    counted = sample.counted[span]
+    if bool(counted.any()):
+        inputs = x[counted]
+        output, _ = reconstruct(dictionary, inputs)
+        errors.add(sample.units_of(span), target_of(dictionary, inputs, None if y is None else y[counted]), output)

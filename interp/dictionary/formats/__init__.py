@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from interp.dictionary import sources
 from interp.dictionary.canonical import DictionaryHeader, StoredDictionary, as_dictionary_errors, both_signs
+from interp.dictionary.random_directions import DRAW_VERSION, with_random_directions
 from interp.dictionary.weights import StoredTensor, check_expansion
 from interp.domain.digests import IDENTITY_VERSION, digest_of
 from interp.domain.errors import DictionaryError, DictionaryFormatUnknownError, FileMissingError
-from interp.domain.spec import DictionarySpec
-from interp.security import allowed_files
+from interp.domain.spec import RANDOM, DictionarySpec
+from interp.security import allowed_files, uploads
 from interp.security.allowed_files import Roots, file_digest
 from interp.subject import hooks
 
@@ -84,6 +85,7 @@ def _read(spec: DictionarySpec, source: Path) -> StoredDictionary:
             cure="Set `dictionary.hook_point`.",
         )
     written = reading.header.output_point
+    reading = with_random_directions(reading, hook_point, lambda: _draw(spec)) if spec.directions == "random" else reading
     reading = both_signs(reading) if spec.polarity == "both" else reading
     header = replace(reading.header, hook_point=hook_point, output_point=None if written is None else hooks.canonical(written))
     return replace(reading, header=header)
@@ -103,6 +105,7 @@ def dictionary_digest(spec: DictionarySpec) -> str:
     facts = {"format": header.format, "hook_point": header.hook_point, "features": header.n_features, "width": header.d_in}
     # Left out of the hash where it is the default, as digests of before have it.
     facts |= {} if header.polarity == "positive" else {"polarity": header.polarity}
+    facts |= {} if spec.directions == "trained" else {"directions": spec.directions, "draw": DRAW_VERSION}
     if spec.norm_scaling_factor is not None:
         facts |= {"norm_scaling_factor": spec.norm_scaling_factor}
     return digest_of({"version": IDENTITY_VERSION, "files": digests, **facts})
@@ -113,8 +116,14 @@ def dictionary_name(spec: DictionarySpec, header: DictionaryHeader, model: str |
     if spec.name:
         return spec.name
     place = "-".join(point.abbreviation if (point := hooks.split(name)) else name for name in hooks.ends_of(header.hook_point))
-    owner = header.model or model or Path(spec.source).absolute().name
-    return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:LONGEST_PART] for part in (owner.rsplit("/", 1)[-1], place))
+    owner = header.model or model or (uploads.local(spec.source) if uploads.is_upload(spec.source) else Path(spec.source).absolute()).name
+    name = "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:LONGEST_PART] for part in (owner.rsplit("/", 1)[-1], place))
+    return name if spec.directions == "trained" else f"{name}{RANDOM}"
+
+
+def _draw(spec: DictionarySpec) -> int:
+    """Return the seed of a dictionary's random directions: the digest of the trained one."""
+    return int(dictionary_digest(spec.model_copy(update={"directions": "trained"}))[:16], 16)
 
 
 def _format(source: Path, name: str) -> Format:

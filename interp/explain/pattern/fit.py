@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.evidence import Contexts
+from interp.domain.evidence import ContextKind, Contexts
 from interp.domain.explanation import Explanation
 from interp.domain.vocabulary import Vocabulary
 from interp.explain.base import ExplainerInput
@@ -39,7 +39,7 @@ class Pattern:
     """An explainer that fits an executable rule, without use of the seed."""
 
     name = EXPLAINER
-    version = 4
+    version = 5
 
     def explain(self, items: Sequence[ExplainerInput], vocabulary: Vocabulary, seed: int) -> list[Explanation]:  # noqa: ARG002
         """Return one explanation per input, in the same order."""
@@ -48,7 +48,7 @@ class Pattern:
     def _explain(self, item: ExplainerInput, vocabulary: Vocabulary, properties: TokenProperties) -> Explanation:
         provenance = {"version": self.version, "contexts": len(item.contexts)}
         why = item.obstacle()
-        fitted = fit(item.contexts, properties) if why is None else None
+        fitted = fit(item.contexts, properties, item.window_density) if why is None else None
         if fitted is None:
             why = why or "No rule predicts the feature better than silence on explain contexts that the rule was not fitted on."
             return Explanation(item.feature, self.name, text=None, failure=why, provenance=provenance)
@@ -77,10 +77,23 @@ def target_of(activations: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(active, FIRING_SHARE + (1 - FIRING_SHARE) * graded, 0.0).astype(np.float32)
 
 
-def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] | None:
+def weights_of(contexts: Contexts, rate: float | None) -> Floats:
+    """Return the number of the corpus's windows that each window stands for, float64 [N].
+
+    A window in which the feature fires counts 1. Inactive windows share what is left at a `rate` of firing windows. Near misses are no sample of the
+    corpus, and count 1.
+    """
+    inactive = (contexts.kinds == ContextKind.INACTIVE) & ~contexts.fires()
+    weights = np.ones(len(contexts))
+    if rate and inactive.any():
+        weights[inactive] = max(contexts.fires().sum() * (1 - rate) / rate / inactive.sum(), 1.0)
+    return weights
+
+
+def fit(contexts: Contexts, properties: TokenProperties, rate: float | None = None) -> tuple[Rule, float] | None:
     """Return the best rule and its cross-validated worth (0 to 1), or None.
 
-    None where no rule is better than silence. At least one token must fire.
+    None where no rule is better than silence. At least one token must fire. `rate` is the share of windows in which the feature fires, where known.
     """
     contexts = distinct(contexts)
     windows = TokenWindows.of(contexts, properties)
@@ -103,7 +116,10 @@ def fit(contexts: Contexts, properties: TokenProperties) -> tuple[Rule, float] |
         return None
     search = Search(table, rows, price)
     found = without_special_cases([search.without_rare(clause) for clause in _kept(search.clauses(), count)])
-    return (Rule(_clauses(search, found, strength), search.outline(found)), worth) if found else None
+    if not found:
+        return None
+    weight = weights_of(contexts, rate)[table.window_of[rows]]
+    return Rule(_clauses(search, found, strength), search.outline(found, weight)), worth
 
 
 def _kept(found: list[FoundClause], count: int) -> list[FoundClause]:

@@ -14,6 +14,8 @@ from interp.domain.vocabulary import Vocabulary
 PUNCTUATION = re.compile(r"[^\w\s]+")
 HEXADECIMAL = re.compile(r"(0[xX])?[0-9a-fA-F]+")
 NUMBER = re.compile(r"[0-9]+")
+# A vocabulary is one of characters when this share of its tokens are.
+CHARACTER_SHARE = 0.9
 BRACKETS = ("()", "[]", "{}")
 
 
@@ -148,6 +150,12 @@ class TokenProperties:
         """Return the words that the vocabulary writes in several cases."""
         spellings = Counter(bare.lower() for bare in self.values["bare"])
         return frozenset(word for word, count in spellings.items() if count > 1)
+
+    @cached_property
+    def are_characters(self) -> bool:
+        """Return whether nearly all tokens are single characters."""
+        lengths = [len(text) for text, special in zip(self.strings, self.special[:-1], strict=True) if not special]
+        return sum(length == 1 for length in lengths) >= CHARACTER_SHARE * len(lengths)
 
     def code_count(self, name: str) -> int:
         """Return the number of distinct codes of an attribute."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from interp.explain.pattern.candidate_table import ATTRIBUTES, PIECES_OF_WORDS, PLACES, SEEN_BITS, CandidateTable, Rows
 from interp.explain.pattern.literals import MAIN_SHARE, Flag, Literal, Seen
-from interp.explain.pattern.outline import Outline, outline_of
-from interp.explain.pattern.token_windows import MOST_CHARACTERS, TAILS
+from interp.explain.pattern.outline import CLASS_COST, LIST_COSTS, Outline, outline_of
+from interp.explain.pattern.token_windows import TAILS
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -338,17 +338,25 @@ class Search:
         count = min(int(np.searchsorted(carried, MAIN_SHARE - 0.005)) + 1, MOST_SAID, len(named))
         return named[:count], [*named[count:], *rest], float(carried[count - 1])
 
-    def _is_outlined(self, term: Term) -> bool:
-        """Return whether a set of characters or strings is too long for a list."""
-        if term.source != "one_of":
-            return False
-        asked = ATTRIBUTES[term.number]
-        if self.table.windows.properties.size > MOST_CHARACTERS or asked.at != 0:
-            return False
-        return len(term.chosen) > (1 if asked.name in TAILS else MOST_SAID) and asked.name in (*TAILS, "token", "bare", "word")
+    def outline(self, found: Sequence[FoundClause], weight: Floats) -> Outline | None:
+        """Return the outline of a rule on characters; None where its sentence reads as well.
 
-    def outline(self, found: Sequence[FoundClause]) -> Outline | None:
-        """Return the outline of a rule on a set of character strings, or None."""
-        if not any(self._is_outlined(term) for clause in found for term in clause.terms):
+        `weight` [len(rows)] is the number of the corpus's windows that the token's window stands for.
+        """
+        if not self.table.windows.properties.are_characters:
             return None
-        return outline_of(self.table, self.rows)
+        held = reduce(np.logical_or, (self.holds(clause.terms, self.rows) for clause in found))
+        return outline_of(self.table, self.rows, weight, held, sum(self._reading_cost(clause) for clause in found))
+
+    def _reading_cost(self, clause: FoundClause) -> float:
+        """Return the cost of a clause in a label of characters; infinite if unreadable."""
+        lists = [term for term in clause.terms if term.source == "one_of"]
+        asked = [ATTRIBUTES[term.number] for term in lists]
+        is_product = sum(len(term.chosen) > 1 for term in lists) > 1
+        if (
+            is_product
+            or any(attribute.name in TAILS or attribute.at < -1 for attribute in asked)
+            or any(len(term.chosen) > MOST_SAID for term in lists)
+        ):
+            return float("inf")
+        return CLASS_COST * len(clause.terms) + sum(LIST_COSTS[len(term.chosen)] for term in lists)

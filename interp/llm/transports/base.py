@@ -1,13 +1,16 @@
 """Define the types between the client and its transports, live and batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from interp.domain.cleaning import one_line
 from interp.domain.spec import ModelSpec
 from interp.llm.base import Prompt, Reply, Usage
 from interp.llm.call_store import CallStore
+
+if TYPE_CHECKING:
+    from interp.llm.transports.http import Response
 
 # `oversized`: past a cap on what a reply may hold; `forbidden`: the host has only forbidden addresses.
 FaultKind = Literal["connect", "forbidden", "timeout", "dropped", "garbage", "oversized", "status"]
@@ -64,6 +67,58 @@ class TransportError(Exception):
         if self.kind == "status":
             return self.status in MAYBE_BILLED
         return self.kind not in UNSENT
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """The state of a batch, failed whole where `errors` say why.
+
+    `status` in the API's words: validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled.
+    """
+
+    id: str
+    status: str
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    completed: int = 0
+    errors: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in {"completed", "failed", "expired", "cancelled"}
+
+
+class BatchEndpoint(Protocol):
+    """What is asked for answers: an endpoint over HTTP, or files; failed requests raise TransportError."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    async def post(self, path: str, body: bytes, timeout: float, extra_bytes: int = 0) -> "Response":
+        """Post a JSON body; raises AbilityMissingError where nothing is asked live."""
+        ...
+
+    async def upload_batch_file(self, lines: bytes) -> str:
+        """Keep a file of JSON lines and return its id."""
+        ...
+
+    async def create_batch(self, file_id: str, path: str) -> BatchInfo: ...
+
+    async def batch(self, batch_id: str) -> BatchInfo: ...
+
+    async def batch_of_file(self, file_id: str) -> BatchInfo | None:
+        """Return the batch made of a file, or None."""
+        ...
+
+    async def read_lines(self, file_id: str, size: int, extra_bytes: int, take: Callable[[bytes], None]) -> None:
+        """Pass on the lines of a file, `size` bytes in all at most."""
+        ...
+
+    def clean(self, text: str) -> str:
+        """Remove secrets from a text."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class ChatTransport(Protocol):

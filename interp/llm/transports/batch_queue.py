@@ -1,5 +1,7 @@
 """Send questions as files, answered within a day at half price (OpenAI Batch API).
 
+Or answered by a runner without a server (`batch_files`).
+
 A question waits for the next batch, is in a batch at the endpoint, or its batch has ended. The call store records a batch before anything waits for
 it, so after a restart a question whose batch is open waits for that batch, and is not paid twice. Even a worker that dies between creating a batch
 and recording that pays once: the call store knows the uploaded file, and the endpoint knows which batch was made of it.
@@ -14,10 +16,9 @@ from typing import Any, Literal
 
 from interp.domain.errors import AbilityMissingError, JobPausedError
 from interp.llm.base import Reply
-from interp.llm.call_store import CallStore, PendingBatch
+from interp.llm.call_store import UPLOADED, CallStore, PendingBatch
 from interp.llm.transports import payloads
-from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.endpoint import BatchInfo, Endpoint
+from interp.llm.transports.base import BatchEndpoint, BatchInfo, ChatRequest, TransportError
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
 from interp.llm.transports.retry import decide, retried
 
@@ -29,7 +30,6 @@ MAX_TRIES = 4
 LINES_AT_ONCE = 200
 MAX_FILE_BYTES = 2**30
 LINE_BYTES = 64 * 1024  # per answer, beside what its tokens need
-FILE = "file:"
 
 
 class BatchTransport:
@@ -37,7 +37,7 @@ class BatchTransport:
 
     name: Literal["batch"] = "batch"
 
-    def __init__(self, endpoint: Endpoint, quirks: EndpointQuirks, poll_seconds: float, max_lines: int = payloads.MAX_BATCH_LINES) -> None:
+    def __init__(self, endpoint: BatchEndpoint, quirks: EndpointQuirks, poll_seconds: float, max_lines: int = payloads.MAX_BATCH_LINES) -> None:
         self.endpoint, self.quirks, self.max_lines = endpoint, quirks, max_lines
         self.poll_seconds, self.quiet_seconds = poll_seconds, min(QUIET_SECONDS, poll_seconds)
         self._queues: dict[tuple[int, str], BatchQueue] = {}
@@ -170,10 +170,10 @@ class BatchQueue:
 
     async def _recover(self) -> None:
         for batch in await self.call_store.pending_batches(self.endpoint.base_url, self.model):
-            if not batch.id.startswith(FILE):
+            if not batch.id.startswith(UPLOADED):
                 await self._adopt(batch.id, batch.keys)
             elif batch.id not in self._known:
-                file = batch.id.removeprefix(FILE)
+                file = batch.id.removeprefix(UPLOADED)
                 found = await retried(lambda _: self.endpoint.batch_of_file(file), MAX_TRIES, "batches")  # noqa: B023  (awaited at once)
                 if found is not None:
                     await self.call_store.batch_submitted(replace(batch, id=found.id))
@@ -269,7 +269,7 @@ class BatchQueue:
     async def _create(self, keys: tuple[str, ...], content: bytes) -> BatchInfo:
         """Upload the file, record it, create the batch, record that."""
         file = await retried(lambda _: self.endpoint.upload_batch_file(content), MAX_TRIES, "batches")
-        uploaded = PendingBatch(FILE + file, self.endpoint.base_url, self.model, keys)
+        uploaded = PendingBatch(UPLOADED + file, self.endpoint.base_url, self.model, keys)
         self._known.add(uploaded.id)
         await self.call_store.batch_submitted(uploaded)
         try:

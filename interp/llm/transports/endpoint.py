@@ -5,7 +5,6 @@ import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from interp.config.outgoing import Link, Reach
 from interp.domain.cleaning import one_line
 from interp.domain.errors import EndpointUnreachableError, KeyRefusedError
 from interp.llm.replies.error_body import error_of
-from interp.llm.transports.base import TransportError
+from interp.llm.transports.base import BatchInfo, TransportError
 from interp.llm.transports.http import AddressRefusedError, BodyTooLargeError, Caps, EncodingUnknownError, HttpConnection, Response
 
 FILE_SECONDS = 600.0
@@ -32,38 +31,27 @@ MAX_MESSAGE = 1000
 SHOWN_ERRORS = 10
 # Nothing else: the SDK also reads headers from the environment (OPENAI_CUSTOM_HEADERS), and would send them to every endpoint.
 SENT_HEADERS = frozenset({"accept", "content-type", "user-agent", "openai-organization", "openai-project"})
+# The SDK draws a random key for each request otherwise, which is for its own retries, and is not sent.
+ONE_ATTEMPT: Any = {"idempotency_key": "none"}
 FAILURES = (aiohttp.ClientError, httpx2.HTTPError, openai.OpenAIError, OSError, BodyTooLargeError, EncodingUnknownError, zlib.error, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchInfo:
-    """The state of a batch, failed whole where `errors` say why.
-
-    `status` in the API's words: validating, in_progress, finalizing, completed, failed, expired, cancelling, cancelled.
-    """
-
-    id: str
-    status: str
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    completed: int = 0
-    errors: tuple[str, ...] = ()
-
-    @property
-    def has_ended(self) -> bool:
-        return self.status in {"completed", "failed", "expired", "cancelled"}
 
 
 class Endpoint:
     """One base URL with its key, for one event loop; failed requests raise TransportError."""
 
     def __init__(
-        self, base_url: str, key: str = "", reach: Reach | None = None, reply_bytes: int = REPLY_BYTES, resolver: AbstractResolver | None = None
+        self,
+        base_url: str,
+        key: str = "",
+        reach: Reach | None = None,
+        reply_bytes: int = REPLY_BYTES,
+        resolver: AbstractResolver | None = None,
+        key_header: str | None = None,
     ) -> None:
         """Raise KeyRefusedError or EndpointUnreachableError for a bad key or URL.
 
         `reach` holds the allowed addresses of the host, by default those of a host that the operator named. A reply may have `reply_bytes` beside
-        what its tokens or vectors need.
+        what its tokens or vectors need. The key goes as `Authorization: Bearer`, or into the header `key_header`.
         """
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("The key of the endpoint holds characters that no HTTP header carries.", cure="Give it again, without line breaks.")
@@ -80,7 +68,7 @@ class Endpoint:
             max_retries=0,
             timeout=None,
             http_client=httpx2.AsyncClient(
-                transport=_GuardedTransport(self._http, has_key=bool(key)), timeout=None, trust_env=False, follow_redirects=False
+                transport=_GuardedTransport(self._http, key, key_header), timeout=None, trust_env=False, follow_redirects=False
             ),
         )
         if not (link.host == "openai.com" or link.host.endswith(".openai.com")):
@@ -90,12 +78,12 @@ class Endpoint:
         return f"Endpoint({self.base_url!r})"
 
     async def post(self, path: str, body: bytes, timeout: float, extra_bytes: int = 0) -> Response:
-        """Post a JSON body to `/chat/completions`, `/embeddings` or `/completions`.
+        """Post a JSON body to a path below the base URL, such as `/chat/completions`.
 
         `timeout` in seconds is for all of it. `extra_bytes` is what the question needs of its reply beside `reply_bytes`.
         """
         # The whole URL, since the SDK takes as long to join a path as to build the rest of the request.
-        request = self._sdk.post(self.base_url + path, cast_to=httpx2.Response, content=body)
+        request = self._sdk.post(self.base_url + path, cast_to=httpx2.Response, content=body, options=ONE_ATTEMPT)
         return await self._send(request, Caps(self._max_bytes(extra_bytes), timeout))
 
     async def models(self, timeout: float) -> list[dict[str, Any]]:
@@ -204,13 +192,15 @@ class Endpoint:
 class _GuardedTransport(httpx2.AsyncBaseTransport):
     """A transport of the SDK over the guarded connection, within the limits of the request."""
 
-    def __init__(self, http: HttpConnection, has_key: bool) -> None:
+    def __init__(self, http: HttpConnection, key: str, key_header: str | None) -> None:
         self._http = http
-        self._sent = SENT_HEADERS | {"authorization"} if has_key else SENT_HEADERS  # the SDK requires a key, endpoints may not
+        # The SDK requires a key, endpoints may not.
+        self._sent = SENT_HEADERS | {"authorization"} if key and not key_header else SENT_HEADERS
+        self._own = {key_header: key} if key and key_header else {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         caps, take_line = _LIMITS.get()
-        headers = {name: value for name, value in request.headers.items() if name in self._sent}
+        headers = {name: value for name, value in request.headers.items() if name in self._sent} | self._own
         response = await self._http.send(request.method, str(request.url), headers, await request.aread() or None, caps, take_line)
         return httpx2.Response(response.status, headers=dict(response.headers), content=response.body, request=request)
 

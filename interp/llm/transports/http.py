@@ -6,7 +6,6 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -105,36 +104,33 @@ class HttpConnection:
 
         Raises TimeoutError, BodyTooLargeError, EncodingUnknownError, and what aiohttp and sockets raise.
         """
-        async with asyncio.timeout(caps.total), self._requested(method, url, headers, data, caps) as response:
-            body = b""
-            if not 200 <= response.status < 300:
-                body = await _beginning(response)
-            elif take_line is None:
-                body = b"".join([part async for part in _decoded(response, caps.size)])
-            else:
-                await _hand_over_lines(_decoded(response, caps.size), caps.line, take_line)
-            named = ((name.lower(), value) for name, value in response.raw_headers)
-            kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in named if name.startswith(KEPT_HEADERS)}
-            return Response(response.status, kept, body)
+        async with asyncio.timeout(caps.total):
+            response = await self._requested(method, url, headers, data, caps)
+            try:
+                body = b""
+                if not 200 <= response.status < 300:
+                    body = await _beginning(response)
+                elif take_line is None:
+                    body = b"".join([part async for part in _decoded(response, caps.size)])
+                else:
+                    await _hand_over_lines(_decoded(response, caps.size), caps.line, take_line)
+            finally:
+                response.close()  # its connection too, unless read to the end
+        named = ((name.lower(), value) for name, value in response.raw_headers)
+        kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in named if name.startswith(KEPT_HEADERS)}
+        return Response(response.status, kept, body)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    @asynccontextmanager
-    async def _requested(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a response before its body; close its connection unless read to the end."""
+    async def _requested(self, method: str, url: str, headers: Mapping[str, str], data: Any, caps: Caps) -> aiohttp.ClientResponse:
+        """Return a response before its body."""
         if not url.startswith(self._base_url):
             raise AddressRefusedError("the URL is not beneath the base URL")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, caps.total))
         async with asyncio.timeout(caps.first):
-            response = await self._opened().request(
-                method, url, headers=headers, data=data, allow_redirects=False, timeout=timeout, proxy=self._proxy
-            )
-        try:
-            yield response
-        finally:
-            response.close()
+            return await self._opened().request(method, url, headers=headers, data=data, allow_redirects=False, timeout=timeout, proxy=self._proxy)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -1,16 +1,13 @@
 """Send each question as one request."""
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from interp.llm.base import Reply
 from interp.llm.call_store import CallStore
-from interp.llm.transports.base import ChatRequest, TransportError
+from interp.llm.transports.base import BatchEndpoint, ChatRequest, TransportError
 from interp.llm.transports.payloads import chat_body, extra_bytes_of, read_chat, read_failed_generation
 from interp.llm.transports.quirks import MAX_LESSONS, EndpointQuirks
-
-if TYPE_CHECKING:
-    from interp.llm.transports.endpoint import Endpoint
 
 
 class LiveTransport:
@@ -18,7 +15,7 @@ class LiveTransport:
 
     name: Literal["live"] = "live"
 
-    def __init__(self, endpoint: "Endpoint", quirks: EndpointQuirks) -> None:
+    def __init__(self, endpoint: BatchEndpoint, quirks: EndpointQuirks) -> None:
         self.endpoint, self.quirks = endpoint, quirks
 
     async def chat(self, request: ChatRequest, call_store: CallStore) -> Reply:  # noqa: ARG002

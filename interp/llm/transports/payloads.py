@@ -15,7 +15,7 @@ from interp.llm.replies.error_body import ErrorSaid, error_inside, error_of
 from interp.llm.replies.finish_reasons import ending_of
 from interp.llm.replies.reasoning import answer_in, answer_tokens
 from interp.llm.transports.base import ChatRequest, TransportError
-from interp.llm.transports.quirks import EndpointQuirks
+from interp.llm.transports.quirks import CACHE_KEY, EndpointQuirks
 
 TEXTS_PER_CALL = 64  # embeddings
 BATCH_PATH = "/v1/chat/completions"
@@ -73,6 +73,8 @@ def chat_body(request: ChatRequest, quirks: EndpointQuirks) -> dict[str, Any]:
     alternatives = prompt.top_logprobs if quirks.most_logprobs is None else min(prompt.top_logprobs, quirks.most_logprobs)
     if alternatives:
         body["logprobs"], body["top_logprobs"] = True, alternatives
+    if prompt.prefix and quirks.sends_cache_key(spec):
+        body[CACHE_KEY] = prompt.prefix
     if prompt.schema is not None:
         form = quirks.form_for(spec)
         if form == "json_schema":
@@ -175,8 +177,15 @@ def usage_of(body: dict[str, Any], bound: Usage) -> Usage:
     if isinstance(usage, dict):
         prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
         if type(prompt) is int and type(completion) is int and 0 < prompt <= bound.prompt_tokens and 0 <= completion <= bound.completion_tokens:
-            return Usage(prompt, completion)
+            return Usage(prompt, completion, cached_tokens=_cached_of(usage, prompt))
     return bound
+
+
+def _cached_of(usage: dict[str, Any], prompt: int) -> int:
+    """Return the prompt's tokens from the endpoint's cache; 0 where impossible or missing."""
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return cached if type(cached) is int and 0 <= cached <= prompt else 0
 
 
 def choices_of(logprobs: Any) -> tuple[TokenChoice, ...]:
@@ -257,12 +266,13 @@ def batch_reply(line: dict[str, Any]) -> str | None:
     """Return the reply's body, None for an expired line; raises TransportError for an error."""
     response, error = line.get("response"), line.get("error")
     if isinstance(response, dict):
-        text = json.dumps(response.get("body"), ensure_ascii=False)
-        status = response.get("status_code")
+        body, status = response.get("body"), response.get("status_code")
+        # Where a request failed, vLLM's runner has no body, and says why beside the response.
+        text = json.dumps(error if body is None and status != 200 and error is not None else body, ensure_ascii=False)
         if status == 200:
             return text
         said = error_of(text)
-        number = status if isinstance(status, int) else 500
+        number = status if type(status) is int and 400 <= status < 600 else 500
         raise TransportError("status", said.message or f"HTTP {status}", status=number, code=said.code, param=said.param, raw=text)
     code = str(error.get("code")) if isinstance(error, dict) else ""
     if code == EXPIRED:

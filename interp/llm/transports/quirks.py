@@ -10,6 +10,7 @@ from interp.llm.transports.base import ChatRequest, TransportError
 
 Form = Literal["json_schema", "json_object", "text"]
 
+CACHE_KEY = "prompt_cache_key"
 FORMS: tuple[Form, ...] = ("json_schema", "json_object", "text")
 FEWER_LOGPROBS = 5  # some endpoints give five alternatives where OpenAI gives twenty
 REJECTIONS = frozenset({400, 404, 415, 422, 501})
@@ -20,6 +21,8 @@ NOT_SUPPORTED = re.compile(
 )
 TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than", re.IGNORECASE)
 MAX_LESSONS = 8  # each quirk once, and no endless loop
+# An error that refuses fields beyond a list, by words of OpenAI, Groq and pydantic (Mistral, vLLM), and may not name which.
+UNKNOWN_FIELD = re.compile(r"unknown|unrecogni[sz]ed|unexpected|extra (field|input)|extra_forbidden|additional propert|not permitted", re.IGNORECASE)
 
 
 @dataclass
@@ -32,17 +35,24 @@ class EndpointQuirks:
     takes_seed: bool = True
     most_logprobs: int | None = None
     reads_by_echo: bool = True
+    is_cached_by_key: bool = False
+    takes_cache_key: bool = True
     _settled: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, base_url: str) -> "EndpointQuirks":
-        """Return the initial quirks: OpenAI's newer models take `max_completion_tokens`, others `max_tokens`."""
-        host = urlsplit(base_url).hostname or ""
-        return cls(token_field="max_completion_tokens" if host.endswith("openai.com") else "max_tokens")
+        """Return the initial quirks: OpenAI takes `max_completion_tokens` and a cache key, others `max_tokens`."""
+        is_openai = (urlsplit(base_url).hostname or "").endswith("openai.com")
+        return cls(token_field="max_completion_tokens" if is_openai else "max_tokens", is_cached_by_key=is_openai)
 
     def form_for(self, spec: ModelSpec) -> Form:
         """Return how to ask for JSON: as set, else the best accepted form."""
         return self.form if spec.structured == "auto" else spec.structured
+
+    def sends_cache_key(self, spec: ModelSpec) -> bool:
+        """Return whether to send a cache key: as set, else to OpenAI, unless refused."""
+        is_wanted = self.is_cached_by_key if spec.prompt_cache_key is None else spec.prompt_cache_key
+        return is_wanted and self.takes_cache_key
 
     def learn(self, fault: TransportError, request: ChatRequest, sent: dict[str, object]) -> bool:
         """Return whether the fault names a parameter that is now rewritten or omitted."""
@@ -57,6 +67,8 @@ class EndpointQuirks:
             return True
         if name == "temperature":
             self.takes_temperature = False
+        elif name == CACHE_KEY:
+            self.takes_cache_key = False
         elif name == "seed":
             self.takes_seed = False
         elif name in ("logprobs", "top_logprobs"):
@@ -84,10 +96,12 @@ class EndpointQuirks:
         if not NOT_SUPPORTED.search(fault.message):
             return None
         # Longer names first: `logprobs` is part of `top_logprobs`, and `max_tokens` may be named beside `max_completion_tokens`, its replacement.
-        names = ("response_format", "top_logprobs", "logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
+        names = (CACHE_KEY, "response_format", "top_logprobs", "logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
         found = next((name for name in names if name in sent and re.search(rf"\b{name}\b", fault.message)), None)
         if found is None and "response_format" in sent and re.search(r"json_schema|json_object|structured output", fault.message):
             return "response_format"
+        if found is None and CACHE_KEY in sent and UNKNOWN_FIELD.search(fault.message):
+            return CACHE_KEY
         return found
 
 

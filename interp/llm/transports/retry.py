@@ -21,6 +21,7 @@ from interp.domain.errors import (
     PromptTooLongError,
     QuotaExhaustedError,
     RefusalError,
+    ReplyInvalidError,
     ReplyTooLargeError,
 )
 from interp.llm.transports.base import TransportError
@@ -46,6 +47,9 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "bi
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 FILTERED = re.compile(r"input was flagged|requires moderation|content management policy|content policy", re.IGNORECASE)
 NETWORKS = "An operator allows private networks by GLOSSATOR_ALLOWED_PRIVATE_NETWORKS, and names an endpoint there in GLOSSATOR_LLM_ENDPOINTS."
+# The path of requests whose body and answer are ours (`interp.llm.label_endpoint`): the same request would get the same answer.
+EXPLAIN = "explain"
+ANSWER = "See docs/explainer-endpoint.md for what an answer holds."
 LARGER = "Where the endpoint is right, let the operator raise GLOSSATOR_LLM_MAX_REPLY_BYTES."
 TRANSIENT = frozenset({408, 409, 423, 425})
 OVERLOAD = frozenset({503, 529})
@@ -94,6 +98,8 @@ def _meaning(fault: TransportError, model: str, path: str) -> Meaning | None:
     if fault.kind == "forbidden":
         return EndpointRefusedError, "The endpoint is at an address that the server may not ask.", NETWORKS
     status, code = fault.status, fault.code or ""
+    if fault.kind == "garbage" and path == EXPLAIN:
+        return ReplyInvalidError, "The endpoint's answer cannot be read.", ANSWER
     if fault.kind != "status" or status is None:
         return None
     if status == 429 and code in QUOTA_CODES:
@@ -109,6 +115,8 @@ def _meaning(fault: TransportError, model: str, path: str) -> Meaning | None:
         return KeyRefusedError, "The endpoint refuses the key.", "Set the key that belongs to this base URL, restart the workers, and resume the job."
     if status == 402:
         return QuotaExhaustedError, "The endpoint wants to be paid first.", "Top the account up and resume the job."
+    if path == EXPLAIN:
+        return CallRejectedError, f"The endpoint rejected the request with status {status}.", ""
     if code == "context_length_exceeded" or status == 413 or CONTEXT.search(f"{code} {fault.message}"):
         return PromptTooLongError, "The prompt is longer than the model's window.", "Show fewer or shorter contexts, or take another model."
     if status in (400, 404) and (code == "model_not_found" or MODEL.search(fault.message)):

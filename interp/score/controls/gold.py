@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from interp.domain.evidence import Contexts
 from interp.domain.score import ControlResult
+from interp.domain.spec import PromptOrder
 from interp.domain.vocabulary import Vocabulary
 from interp.judge.verdicts import AnswerStatus
 from interp.judge.yes_no import Question, Window, ask_windows
@@ -45,12 +46,20 @@ def gold_of(kind: Question, contexts: Contexts, vocabulary: Vocabulary, count: i
     return LABELS[kind].format(word=word), windows
 
 
-async def ask_gold(model: Model, kind: Question, gold: tuple[str, list[Window]] | None, seed: int, per_prompt: int) -> ControlResult:
+async def ask_gold(
+    model: Model,
+    kind: Question,
+    gold: tuple[str, list[Window]] | None,
+    seed: int,
+    per_prompt: int,
+    order: PromptOrder,
+    wording: str | None = None,
+) -> ControlResult:
     """Return the share of right answers, with counts for the judge's error rates."""
     if gold is None:
         return ControlResult("gold", None, reason=NO_WORD)
     label, windows = gold
-    verdicts = await ask_windows(model, kind, label, windows, seed, per_prompt)
+    verdicts = await ask_windows(model, kind, label, windows, seed, per_prompt, order, wording=wording)
     pairs = [(bool(window.group), verdict.value) for window, verdict in zip(windows, verdicts, strict=True)]
     counts = {
         "tp": pairs.count((True, True)),

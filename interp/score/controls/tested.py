@@ -1,8 +1,8 @@
 """List the explanations and judges that answer the items of one score."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import AnswerStatus, Verdict
 from interp.score.base import LlmScorer, ScoreContext, ScorerInput
 from interp.stats.agreement import cohens_kappa
+
+T = TypeVar("T")
 
 NO_GOLD = "Questions of known answer are asked by the yes/no scorers, detection and fuzz."
 NO_BASELINE = "The feature has no pattern explanation to compare with."
@@ -57,6 +59,20 @@ def tested_of(item: ScorerInput, controls: Collection[str], vocabulary: Vocabula
     if "baseline" in controls and item.baseline is not None:
         found.append(tested("baseline", item.baseline))
     return found
+
+
+async def verdicts_of(
+    judge: RecordingModel,
+    tested: Sequence[TestedExplanation],
+    count: int,
+    ask: Callable[[Sequence[tuple[RecordingModel, str | None]]], Awaitable[list[list[Verdict[T]]]]],
+) -> list[list[Verdict[T]]]:
+    """Return the verdicts [E][N] of explanations on `count` questions.
+
+    `ask` is called once, with the model and the label of each that did not fail, so that questions that begin alike can go out together.
+    """
+    answers = iter(await ask([(one.bound(judge), one.label) for one in tested if one.failure is None]))
+    return [next(answers) if one.failure is None else [Verdict.failed(one.failure)] * count for one in tested]
 
 
 def repeat_judges(judge: RecordingModel, context: ScoreContext) -> dict[str, RecordingModel]:

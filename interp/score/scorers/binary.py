@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from interp.domain.score import ControlResult, Score
-from interp.judge.prompts import template
+from interp.judge.prompts import template_of
 from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import Verdict, Verdicts
-from interp.judge.yes_no import Question, Window, ask_windows
+from interp.judge.yes_no import Question, Window, ask_labels, ask_windows
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
 from interp.score.base import LlmScorer, ScoreContext, ScorerInput
@@ -23,6 +23,7 @@ from interp.score.controls.tested import (
     repeat_judges,
     share_of_both,
     tested_of,
+    verdicts_of,
 )
 from interp.score.items.sampling import counts_of, seed_of
 from interp.score.items.test_set import Rows, TestSet
@@ -38,7 +39,7 @@ class JudgedBinary(LlmScorer):
     """Balanced accuracy of the judge's answers to a subclass's yes/no questions."""
 
     kind: Question
-    version = 7
+    version = 8
     metric = "balanced_accuracy"
     options: ClassVar[Mapping[str, Any]] = {}
 
@@ -63,7 +64,12 @@ class JudgedBinary(LlmScorer):
         controls = measure.controls_of(tested, lambda both: {"compared": int(both.sum()), "asked": len(test_set)})
         if "baseline" in context.controls and item.baseline is None:
             controls.append(ControlResult("baseline", None, reason=NO_BASELINE))
-        provenance = {"per_prompt": self.spec.per_prompt, "items": asked.provenance(len(everything), self.spec), **self.options}
+        provenance = {
+            "per_prompt": self.spec.per_prompt,
+            "order": self.spec.order,
+            "items": asked.provenance(len(everything), self.spec),
+            **self.options,
+        }
         return score_of(
             self,
             item,
@@ -72,8 +78,11 @@ class JudgedBinary(LlmScorer):
             controls=(*controls, *repeated),
             metrics=metrics_of(test_set, verdicts),
             items=items_of(test_set, verdicts),
-            provenance=provenance_of(self, item, context, judge, template(self.kind).title) | provenance,
+            provenance=provenance_of(self, item, context, judge, self._title()) | provenance,
         )
+
+    def _title(self) -> str:
+        return template_of(self.kind, self.spec.prompt, self.spec.order).title
 
     async def _ask(
         self, judge: RecordingModel, test_set: TestSet, windows: Sequence[Window], tested: Sequence[TestedExplanation], seed: int
@@ -82,7 +91,13 @@ class JudgedBinary(LlmScorer):
 
         async def ask(rows: Rows, number: int) -> list[list[Verdict[bool]]]:
             part = [windows[row] for row in rows]
-            return await gather_all(self._ask_one(one.bound(judge), one, part, seed_of(seed, number)) for one in tested)
+            draw, spec = seed_of(seed, number), self.spec
+            return await verdicts_of(
+                judge,
+                tested,
+                len(part),
+                lambda asked: ask_labels(asked, self.kind, part, draw, spec.per_prompt, spec.order, wording=spec.prompt),
+            )
 
         rows = np.arange(len(test_set), dtype=np.intp)
         if tested[0].failure is not None:
@@ -90,11 +105,6 @@ class JudgedBinary(LlmScorer):
         if self.spec.stop == "sequential":
             return await ask_in_rounds(test_set, self.spec, seed, ask)
         return SequentialVerdicts(rows, await ask(rows, 0))
-
-    async def _ask_one(self, judge: Model, tested: TestedExplanation, windows: Sequence[Window], seed: int, sample: int = 0) -> list[Verdict[bool]]:
-        if tested.failure is not None:
-            return [Verdict.failed(tested.failure)] * len(windows)
-        return await ask_windows(judge, self.kind, tested.label, windows, seed, self.spec.per_prompt, sample)
 
     async def _repeat(
         self,
@@ -114,12 +124,14 @@ class JudgedBinary(LlmScorer):
             positive = np.array([window.group for window in windows], dtype=np.bool_)
             places = share_of_both(positive, context.control_share, seed_of(seed, "share"))
             part, sample = [windows[place] for place in places], int(name == "repeat")
-            second = await self._ask_one(other, own, part, seed_of(seed, name), sample)
+            spec = self.spec
+            second = await ask_windows(other, self.kind, own.label, part, seed_of(seed, name), spec.per_prompt, spec.order, sample, spec.prompt)
             return agreement(name, [first[place] for place in places], second, {"judge": other.name})
 
         async def gold() -> ControlResult:
             known = gold_of(self.kind, item.contexts, context.vocabulary, context.gold_items, seed_of(seed, "gold"))
-            return await ask_gold(judge.for_purpose("gold"), self.kind, known, seed_of(seed, "gold"), self.spec.per_prompt)
+            spec = self.spec
+            return await ask_gold(judge.for_purpose("gold"), self.kind, known, seed_of(seed, "gold"), spec.per_prompt, spec.order, spec.prompt)
 
         wanted = [again(name, other) for name, other in repeat_judges(judge, context).items()]
         found = await gather_all([*wanted, gold()] if "gold" in context.controls else wanted)

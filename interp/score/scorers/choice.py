@@ -7,18 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.score import ControlResult, Item, Score
-from interp.judge.choice import ChoiceQuestion, Kind, choose
-from interp.judge.prompts import template
+from interp.judge.choice import ChoiceQuestion, Kind, choose, order_of
+from interp.judge.prompts import template_of
 from interp.judge.recorder import RecordingModel
 from interp.judge.verdicts import Verdict, Verdicts
-from interp.llm.base import Model
 from interp.llm.gather import gather_all
 from interp.score.base import LEVEL, Figure, LlmScorer, ScoreContext, ScorerInput
-from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, tested_of
+from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, tested_of, verdicts_of
 from interp.score.items.sampling import seed_of
 from interp.score.measure import Measure, Measured, Places, score_of
 from interp.stats.agreement import bits_of, cohens_kappa
-from interp.stats.intervals import clustered_proportion
+from interp.stats.intervals import t_quantile, wilson
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -29,7 +28,7 @@ class JudgedChoice(LlmScorer):
     """A scorer by the share of right choices among the answered questions."""
 
     kind: Kind
-    version = 5
+    version = 6
 
     def questions(self, item: ScorerInput, context: ScoreContext) -> list[ChoiceQuestion] | str:
         """Return a feature's questions, with equal numbers of options, or why there are none."""
@@ -47,11 +46,14 @@ class JudgedChoice(LlmScorer):
         return not_made(item, context)
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
+        spec = self.spec
         judge, tested, found = RecordingModel(context.judge, self.name), self.tested(item, context), self.questions(item, context)
         questions, none = (found, None) if isinstance(found, list) else ([], found)
         failure = tested[0].failure
         if failure is None:
-            choices = await gather_all(self._ask(one.bound(judge), one, questions) for one in tested)
+            choices = await verdicts_of(
+                judge, tested, len(questions), lambda asked: choose(asked, self.kind, questions, spec.order, wording=spec.prompt)
+            )
             repeated = await self._repeat(judge, tested[0], questions, choices[0], context)
         else:
             choices, repeated = [[Verdict.failed(failure)] * len(questions)] * len(tested), []
@@ -66,14 +68,9 @@ class JudgedChoice(LlmScorer):
             controls=(*measure.controls_of(tested), *repeated, *self.not_made(item, context)),
             metrics=_metrics(verdicts, choices[0], options),
             items=tuple(_item(question, choice) for question, choice in zip(questions, choices[0], strict=True)),
-            provenance=provenance_of(self, item, context, judge, template(self.kind).title)
+            provenance=provenance_of(self, item, context, judge, template_of(self.kind, spec.prompt, order_of(self.kind, spec.order)).title)
             | {"rounds": len(questions), "options": options, "chance": 1 / options if options else None},
         )
-
-    async def _ask(self, model: Model, tested: TestedExplanation, questions: Sequence[ChoiceQuestion], sample: int = 0) -> list[Verdict[int]]:
-        if tested.failure is not None:
-            return [Verdict.failed(tested.failure)] * len(questions)
-        return await gather_all(choose(model, self.kind, tested.label, question, sample) for question in questions)
 
     async def _repeat(
         self, judge: RecordingModel, own: TestedExplanation, questions: Sequence[ChoiceQuestion], first: Sequence[Verdict[int]], context: ScoreContext
@@ -81,12 +78,19 @@ class JudgedChoice(LlmScorer):
         """Return `repeat` and `judge_swap`: Cohen's kappa of choices on a share of questions."""
         count = min(len(questions), max(2, int(np.ceil(context.control_share * len(questions)))))
         judges = repeat_judges(judge, context)
-        second = await gather_all(self._ask(other, own, questions[:count], int(name == "repeat")) for name, other in judges.items())
-        return [_agreement(name, first[:count], other, judges[name].name) for name, other in zip(judges, second, strict=True)]
+        second = await gather_all(
+            choose([(other, own.label)], self.kind, questions[:count], self.spec.order, int(name == "repeat"), self.spec.prompt)
+            for name, other in judges.items()
+        )
+        return [_agreement(name, first[:count], other, judges[name].name) for name, (other,) in zip(judges, second, strict=True)]
 
 
 class ShareOfRight(Measure):
-    """A value of the share of right answers; each question counts as a document."""
+    """A value of the share of right answers; each question counts as a document.
+
+    Its interval is Wilson's at the normal quantile: questions are one trial each, whose variance follows from the share. Student's t would allow for
+    a variance that is estimated from clusters, and covered 98% of ten questions.
+    """
 
     method = METHOD
 
@@ -99,7 +103,7 @@ class ShareOfRight(Measure):
         found = self.measured(slice(place, place + 1), answered[None])
         if not answered.any():
             return Figure(None, None, found.replicates[:, 0], "No round was answered.")
-        bounds = clustered_proportion(right[answered], np.arange(np.count_nonzero(answered), dtype=np.intp), LEVEL)
+        bounds = wilson(float(right[answered].mean()), int(answered.sum()), t_quantile(LEVEL, np.inf))
         ends, span = self.figures(np.array(bounds)).tolist(), self.figures(np.array([0.0, 1.0])).tolist()
         return Figure(float(found.values[0]), (ends[0], ends[1]), found.replicates[:, 0], span=(span[0], span[1]))
 

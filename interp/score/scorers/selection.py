@@ -1,21 +1,24 @@
 """Score selection: which of 14 windows fire? (Karvonen et al., SAEBench, 2025.)"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.domain.score import Score
-from interp.judge.prompts import template
+from interp.domain.spec import ScorerSpec
+from interp.judge.batch import ask_prompts
+from interp.judge.prompts import template_of
 from interp.judge.recorder import RecordingModel
-from interp.judge.selection import select
+from interp.judge.selection import SELECT, select
 from interp.judge.verdicts import Verdict, Verdicts
 from interp.llm.base import Model
 from interp.llm.gather import gather_all
 from interp.llm.prompt_text import plain_after_left
 from interp.score.base import LlmScorer, ScoreContext, ScorerInput
-from interp.score.controls.tested import TestedExplanation, agreement, not_made, provenance_of, repeat_judges, tested_of
+from interp.score.controls.tested import agreement, not_made, provenance_of, repeat_judges, tested_of, verdicts_of
 from interp.score.items.sampling import seed_of
 from interp.score.items.test_set import Rows, TestSet
 from interp.score.measure import items_of, score_of
@@ -34,7 +37,7 @@ class Selection(LlmScorer):
     """
 
     name = "selection"
-    version = 7
+    version = 8
     metric = "balanced_accuracy"
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
@@ -48,12 +51,15 @@ class Selection(LlmScorer):
         tested = tested_of(item, context.controls, context.vocabulary)
         few = min(len(calls), max(1, round(context.control_share * len(calls))))
         judges = repeat_judges(judge, context)
-        answers = await gather_all(
-            [_ask(one.bound(judge), one, texts) for one in tested] + [_ask(other, tested[0], texts[: WINDOWS * few], 1) for other in judges.values()]
+        spec = self.spec
+        again = texts[: WINDOWS * few]
+        answers, *others = await gather_all(
+            [verdicts_of(judge, tested, len(texts), lambda asked: _ask(asked, texts, spec))]
+            + [verdicts_of(other, tested[:1], len(again), lambda asked: _ask(asked, again, spec, 1)) for other in judges.values()]
         )
-        verdicts = Verdicts.of(answers[: len(tested)])
+        verdicts = Verdicts.of(answers)
         measure = BalancedAccuracy(test_set, verdicts)
-        repeated = [agreement(name, answers[0][: len(again)], again) for name, again in zip(judges, answers[len(tested) :], strict=True)]
+        repeated = [agreement(name, answers[0][: len(again)], second) for name, (second,) in zip(judges, others, strict=True)]
         return score_of(
             self,
             item,
@@ -62,7 +68,7 @@ class Selection(LlmScorer):
             controls=(*measure.controls_of(tested), *repeated, *not_made(item, context)),
             metrics=metrics_of(test_set, verdicts) | _accuracy(test_set, verdicts) | _at_true_rate(test_set, verdicts),
             items=items_of(test_set, verdicts),
-            provenance=provenance_of(self, item, context, judge, template("select").title),
+            provenance=provenance_of(self, item, context, judge, template_of(SELECT, spec.prompt, spec.order).title),
         )
 
     def _most(self) -> int | None:
@@ -94,12 +100,17 @@ def calls_of(test_set: TestSet, most: int | None, seed: int) -> list[Rows]:
     return [random.permutation(np.concatenate([rows[size * number : size * (number + 1)] for rows, size in parts])) for number in range(count)]
 
 
-async def _ask(judge: Model, one: TestedExplanation, texts: Sequence[str], sample: int = 0) -> list[Verdict[bool]]:
-    """Return a verdict per window, 14 per call."""
-    if one.failure is not None:
-        return [Verdict.failed(one.failure)] * len(texts)
-    calls = await gather_all(select(judge, one.label, texts[start : start + WINDOWS], sample) for start in range(0, len(texts), WINDOWS))
-    return [verdict for call in calls for verdict in _per_window(call)]
+async def _ask(asked: Sequence[tuple[Model, str | None]], texts: Sequence[str], spec: ScorerSpec, sample: int = 0) -> list[list[Verdict[bool]]]:
+    """Return the verdicts [E][N] of E models with labels, 14 windows per call."""
+
+    def ask_of(model: Model, label: str | None) -> Callable[[Sequence[str]], Coroutine[Any, Any, list[Verdict[bool]]]]:
+        async def ask(part: Sequence[str]) -> list[Verdict[bool]]:
+            return _per_window(await select(model, label, part, spec.order, sample, spec.prompt))
+
+        return ask
+
+    calls = [range(start, start + WINDOWS) for start in range(0, len(texts), WINDOWS)]
+    return await ask_prompts([ask_of(model, label) for model, label in asked], texts, calls)
 
 
 def _per_window(call: Verdict[NDArray[np.bool_]]) -> list[Verdict[bool]]:

@@ -11,10 +11,10 @@ from interp.judge.prompt_packing import prompts_of
 from interp.judge.recorder import RecordingModel
 from interp.judge.token_levels import HIGHEST, Tokens, simulate, template_of, tokens_of
 from interp.judge.verdicts import AnswerStatus, Verdict, Verdicts
-from interp.llm.base import Ability, Model
+from interp.llm.base import Ability
 from interp.llm.gather import gather_all
 from interp.score.base import LlmScorer, ScoreContext, Scorer, ScorerInput
-from interp.score.controls.tested import TestedExplanation, not_made, provenance_of, repeat_judges, share_of_both, tested_of
+from interp.score.controls.tested import not_made, provenance_of, repeat_judges, share_of_both, tested_of, verdicts_of
 from interp.score.items.sampling import counts_of, sample, seed_of
 from interp.score.items.test_set import Rows, TestSet
 from interp.score.measure import score_of
@@ -57,7 +57,7 @@ class JudgedSimulation(LlmScorer):
     """Pearson's r of a model's levels and the activations, over all tokens."""
 
     name = "simulation"
-    version = 7
+    version = 8
     metric = "pearson"
 
     async def score(self, item: ScorerInput, context: ScoreContext) -> Score:
@@ -70,19 +70,20 @@ class JudgedSimulation(LlmScorer):
         part, judges = test_set.select(rows), repeat_judges(judge, context)
         part_windows = [windows[row] for row in rows]
         prompts, part_prompts = (self._prompts(asked, context, item.feature) for asked in (test_set, part))
-        levels = await gather_all(
-            [_ask(one.bound(judge), one, windows, prompts) for one in tested]
-            + [_ask(other, tested[0], part_windows, part_prompts, 1) for other in judges.values()]
+        order = self.spec.order
+        levels, *others = await gather_all(
+            [verdicts_of(judge, tested, len(windows), lambda asked: simulate(asked, windows, prompts, order))]
+            + [
+                verdicts_of(other, tested[:1], len(part_windows), lambda asked: simulate(asked, part_windows, part_prompts, order, 1))
+                for other in judges.values()
+            ]
         )
         # A level is worth a tenth of the feature's largest activation.
         unit = (item.statistics.max_activation or HIGHEST) / HIGHEST
         width = test_set.contexts.tokens.shape[1]
-        verdicts = _verdicts(levels[: len(tested)], windows, width, unit)
+        verdicts = _verdicts(levels, windows, width, unit)
         measure = Correlation(test_set, verdicts, content_of(test_set, context.vocabulary))
-        repeated = [
-            _agreement(name, measure, rows, _verdicts([again], part_windows, width, unit))
-            for name, again in zip(judges, levels[len(tested) :], strict=True)
-        ]
+        repeated = [_agreement(name, measure, rows, _verdicts(again, part_windows, width, unit)) for name, again in zip(judges, others, strict=True)]
         yes_no = _yes_no(test_set, verdicts, unit, Ability.LOGPROBS in judge.abilities)
         failure = None if verdicts.answered[0].any() else verdicts.first_failure()
         return score_of(
@@ -93,19 +94,11 @@ class JudgedSimulation(LlmScorer):
             controls=(*measure.controls_of(tested), *repeated, *not_made(item, context)),
             metrics=metrics_of(measure) | by_decile(measure) | binary_metrics.metrics_of(test_set, yes_no),
             items=token_items(measure),
-            provenance=provenance_of(self, item, context, judge, template_of(judge)),
+            provenance=provenance_of(self, item, context, judge, template_of(judge, order)),
         )
 
     def _prompts(self, test_set: TestSet, context: ScoreContext, feature: int) -> list[list[int]]:
         return prompts_of(test_set.positive.astype(int).tolist(), self.spec.per_prompt, seed_of(context.seed, feature, self.name))
-
-
-async def _ask(
-    judge: Model, one: TestedExplanation, windows: Sequence[Tokens], prompts: Sequence[Sequence[int]], sample: int = 0
-) -> list[Verdict[NDArray[np.float32]]]:
-    if one.failure is not None:
-        return [Verdict.failed(one.failure)] * len(windows)
-    return await simulate(judge, one.label, windows, prompts, sample)
 
 
 def _verdicts(levels: Sequence[Sequence[Verdict[NDArray[np.float32]]]], windows: Sequence[Tokens], width: int, unit: float) -> Verdicts:

@@ -3,7 +3,8 @@
 Rows are written in the given order: use one order everywhere (by feature), so that writers cannot deadlock.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, or_
@@ -30,27 +31,43 @@ def upsert(
     rows: Rows,
     keys: Sequence[str],
     update: Sequence[str] | None = None,
-    assign: Callable[[Any], Mapping[str, ColumnElement[Any]]] = lambda _excluded: {},
+    add: Sequence[str] = (),
     where: ColumnElement[bool] | None = None,
     returning: Sequence[Any] = (),
 ) -> list[Row[Any]]:
     """Insert rows, or overwrite those with the same `keys` (a unique constraint).
 
     Returns the columns `returning` of written rows, in any order. `update` names the overwritten columns (default: all others; none: the first write
-    wins). `assign` makes more assignments from the new row. `where` says which rows may be overwritten. Texts become `storable`.
+    wins). The new row's values are added to those of the columns `add`. `where` says which rows may be overwritten. Texts become `storable`.
     """
     if not rows:
         return []
-    statement: Any = insert(session, table)
     written_over = [name for name in rows[0] if name not in keys] if update is None else update
-    values = {name: statement.excluded[name] for name in written_over} | dict(assign(statement.excluded))
-    if values:
-        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=values, where=where)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(keys))
+    statement = _upserting(is_postgresql(session), table, tuple(keys), tuple(written_over), tuple(add), where, tuple(returning))
     parameters = [{name: storable(value) for name, value in row.items()} for row in rows]
-    result = session.connection().execute(statement.returning(*returning) if returning else statement, parameters)
+    result = session.connection().execute(statement, parameters)
     return list(result.all()) if returning else []
+
+
+# Cached, since building a statement takes longer than writing a few rows.
+@lru_cache(maxsize=256)
+def _upserting(
+    is_postgresql: bool,
+    table: type[Base],
+    keys: tuple[str, ...],
+    update: tuple[str, ...],
+    add: tuple[str, ...],
+    where: ColumnElement[bool] | None,
+    returning: tuple[Any, ...],
+) -> Any:
+    statement: Any = postgresql.insert(table) if is_postgresql else sqlite.insert(table)
+    new, old = statement.excluded, table.__table__.c
+    values = {name: new[name] for name in update} | {name: old[name] + new[name] for name in add}
+    if values:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=values, where=where)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.returning(*returning) if returning else statement
 
 
 def update_rows(session: Session, table: type[Base], rows: Rows, keys: Sequence[str]) -> None:

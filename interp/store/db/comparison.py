@@ -21,6 +21,7 @@ from interp.store.db.tables import (
     ExplanationRow,
     FeatureRow,
     JobRow,
+    JobRunRow,
     RunRow,
     ScoreItemsRow,
     ScoreRow,
@@ -28,7 +29,7 @@ from interp.store.db.tables import (
 )
 
 NOT_COMPARED = frozenset(
-    {"id", "job_id", "run_id", "dictionary_id", "explanation_id", "score_id", "number", "summaries_written"}
+    {"id", "job_id", "run_id", "dictionary_id", "explanation_id", "score_id", "label_id", "number", "summaries_written"}
     | {"created_at", "completed_at", "pinned_at"}
 )
 TIMES = frozenset({"seconds", "total_seconds", "tokens_per_s", "features_per_s"})
@@ -76,18 +77,30 @@ def sole_job(engine: Engine, spec: JobSpec) -> str | None:
     """
     with snapshot(engine) as session:
         for job in session.scalars(select(JobRow).where(JobRow.status == JobStatus.COMPLETED)):
-            users = session.scalars(select(JobRow.id).where(JobRow.run_id == job.run_id).limit(2)).all()
+            own = select(JobRunRow.run_id).where(JobRunRow.job_id == job.id)
+            users = session.scalars(select(JobRunRow.job_id).where(JobRunRow.run_id.in_(own)).distinct().limit(2)).all()
             if len(users) == 1 and JobSpec.model_validate(job.spec) == spec:
                 return job.id
     return None
 
 
 def _rows_of(of: DatabaseSnapshot) -> dict[str, Rows]:
-    """Return all rows of the job's run, whether or not the job asked for them."""
+    """Return all rows of the job's runs, whether or not the job asked for them.
+
+    Of several dictionaries, keys begin with the place.
+    """
     with snapshot(of.engine) as session:
         job = session.get_one(JobRow, of.job_id)
         figures = {"features total": job.features_total, "features failed": job.features_failed} | (job.summary or {})
-        rows = {what: _keyed(session, statement.where(run == job.run_id), keys) for what, (statement, run, keys) in _statements().items()}
+        runs = session.scalars(select(JobRunRow.run_id).where(JobRunRow.job_id == job.id).order_by(JobRunRow.place)).all()
+        rows = {
+            what: {
+                (place, *key) if len(runs) > 1 else key: row
+                for place, run_id in enumerate(runs)
+                for key, row in _keyed(session, statement.where(run == run_id), keys).items()
+            }
+            for what, (statement, run, keys) in _statements().items()
+        }
         return rows | {"summary": {(name,): {"value": value} for name, value in figures.items() if name not in TIMES}}
 
 

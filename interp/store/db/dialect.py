@@ -1,5 +1,7 @@
 """Handle what SQLite and PostgreSQL do differently."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVarTuple
 
@@ -10,6 +12,8 @@ from sqlalchemy.orm import Session
 from interp.store.db.tables import Base, UtcTime
 
 Columns = TypeVarTuple("Columns")
+# The most that pgvector's `hnsw.ef_search` may be; an iterative scan goes on from there.
+WIDEST_SCAN = 1000
 
 
 def is_postgresql(session: Session) -> bool:
@@ -51,11 +55,40 @@ def by_trigrams(session: Session) -> None:
     _plan_with(session, enable_sort="on", enable_seqscan="off", enable_indexonlyscan="off")
 
 
+@contextmanager
+def lookups(session: Session) -> Iterator[None]:
+    """Make the planner look up the rows of a join one by one.
+
+    Words are in few labels, but where features share labels PostgreSQL expects many rows, and would read a whole table for them. A limited number of
+    labels with a word that most have is found soonest by a scan, from the table's start each time.
+    """
+    _plan_with(session, enable_seqscan="on", synchronize_seqscans="off", enable_hashjoin="off", enable_mergejoin="off")
+    yield
+    _plan_with(session, enable_hashjoin="on", enable_mergejoin="on")
+
+
 def has_trigrams(session: Session, table: type[Base]) -> bool:
     """Return whether the table has its trigram index (migration 0004, where the server can)."""
     if not is_postgresql(session):
         return False
     return session.execute(select(func.to_regclass(f"ix_{table.__tablename__}_trigrams").is_not(None))).scalar_one()
+
+
+def has_code_index(session: Session) -> bool:
+    """Return whether labels have pgvector's index of codes (migration 0024, where the server can)."""
+    if not is_postgresql(session):
+        return False
+    return session.execute(select(func.to_regclass("ix_label_vectors_hnsw").is_not(None))).scalar_one()
+
+
+def with_wide_search(session: Session, count: int) -> None:
+    """Make pgvector's index return about `count` rows, until the transaction ends."""
+    _plan_with(
+        session,
+        enable_sort="on",
+        enable_seqscan="off",
+        **{"hnsw.ef_search": str(min(count, WIDEST_SCAN)), "hnsw.iterative_scan": "relaxed_order", "hnsw.max_scan_tuples": str(4 * count)},
+    )
 
 
 def _plan_with(session: Session, **switches: str) -> None:

@@ -5,8 +5,9 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy import Engine as Engine
@@ -27,6 +28,8 @@ CONNECT_SECONDS = 10
 KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 # The server ends the session of a process that is stuck in a transaction, and with it the locks that others wait for.
 IDLE = {"idle_in_transaction_session_timeout": 15_000}
+# Listings forbid plans by a huge cost, for which PostgreSQL would compile a statement of 1 ms for 150 ms.
+NOT_COMPILED = {"jit": "off"}
 # Busy, locked, file error, cannot open. SQLite's driver raises OperationalError for a wrong statement as well.
 SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 # The key of the placeholder for a JSON value that cannot be read.
@@ -44,6 +47,20 @@ SQLITE_UNFIT = {
 FREE_SPACE = "Free some space: jobs under way go on by themselves, what was refused is to be sent again."
 # PostgreSQL refuses this user.
 REFUSED = re.compile(r"does not exist|authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in|permission denied")
+
+
+class CommitHook(Protocol):
+    """Calls before and after each commit of the current context, such as a request's.
+
+    `before_commit` may write, and fails the transaction by raising.
+    """
+
+    def before_commit(self, session: Session) -> None: ...
+
+    def after_commit(self) -> None: ...
+
+
+COMMIT_HOOK: ContextVar[CommitHook | None] = ContextVar("commit_hook", default=None)
 READING = {"glossator_reading": True, "postgresql_readonly": True}
 
 
@@ -105,7 +122,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _postgres_arguments() -> dict[str, Any]:
-    of_server = IDLE | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in KEEPALIVE.items()}
+    of_server = IDLE | NOT_COMPILED | {name if name.startswith("tcp") else f"tcp_{name}": value for name, value in KEEPALIVE.items()}
     options = " ".join(f"-c {name}={value}" for name, value in of_server.items())
     return KEEPALIVE | {"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "options": options}
 
@@ -123,10 +140,12 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
     return engine
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str | float) -> Any:
     """Parse a stored JSON value, or return why it cannot be read (SQLite validates none)."""
+    if not isinstance(text, str):
+        return text  # SQLite keeps what looks like a number as one.
     try:
-        value = json.loads(text, parse_constant=_nothing)
+        value = STORED_JSON.decode(text)
     except (ValueError, RecursionError) as error:
         return {UNREADABLE: f"{type(error).__name__}: what is stored is no JSON."}
     return printable(value) if "\\ud" in text.lower() else value
@@ -134,6 +153,10 @@ def read_json(text: str) -> Any:
 
 def _nothing(_constant: str) -> None:
     """Read NaN and the infinities, which are not JSON, as None."""
+
+
+# Made once: it takes longer to make than to read a small value.
+STORED_JSON = json.JSONDecoder(parse_constant=_nothing)
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -156,8 +179,13 @@ def transaction(engine: Engine) -> Iterator[Session]:
     Keep it short: on SQLite it holds the write lock. Raises DiskFullError.
     """
     try:
+        hook = COMMIT_HOOK.get()
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+            if hook is not None:
+                hook.before_commit(session)
+        if hook is not None:
+            hook.after_commit()
     except DBAPIError as error:
         fault = database_error(error)
         if isinstance(fault, DiskFullError):

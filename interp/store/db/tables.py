@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -21,6 +21,9 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 # Text that listings sort and search: by code points on both databases, in any locale of the server.
 Sortable = Text().with_variant(Text(collation="C"), "postgresql")
+
+# Lexemes of `interp.search.words`: searched by an FTS5 table on SQLite, by an inverted index on PostgreSQL.
+Lexemes = Text().with_variant(TSVECTOR(), "postgresql")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -46,7 +49,7 @@ class JobRow(Base):
     `spec` is the JobSpec as JSON. `error` is the problem document of a failed job, `pause_reason` that of a paused one. `control_of` names the job
     that this one is the random-weights control of; they share its budget. `models_key` is `interp.planning.fingerprint.models_key`: workers with
     these models loaded are preferred. `traceparent` is the W3C trace context of the submitting request. `warnings`: `interp.domain.job_warnings`.
-    `corpus` sums up the files read.
+    `corpus` sums up the files read. `dictionary_id` and `run_id` are those of the first dictionary; `job_runs` has the runs of all.
     """
 
     __tablename__ = "jobs"
@@ -66,6 +69,7 @@ class JobRow(Base):
     error: Mapped[dict[str, Any] | None]
     pause_reason: Mapped[dict[str, Any] | None]
     control_of: Mapped[str | None] = mapped_column(String(36))
+    owner: Mapped[str | None] = mapped_column(String(255))  # None: submitted while there were no keys
     models_key: Mapped[str | None] = mapped_column(String(64))
     traceparent: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]
@@ -82,7 +86,131 @@ class JobRow(Base):
         Index("ix_jobs_created", "created_at", "id"),
         Index("ix_jobs_control", "control_of"),
         Index("ix_jobs_run", "run_id", "created_at"),
+        Index("ix_jobs_owner", "owner", "created_at", "id"),
     )
+
+
+class JobRunRow(Base):
+    """The run of one of a job's dictionaries, at its place in the spec."""
+
+    __tablename__ = "job_runs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+
+    __table_args__ = (Index("ix_job_runs_run", "run_id"),)
+
+
+class UploadRow(Base):
+    """A file or folder that a client has sent, named `upload://ID` in jobs.
+
+    `digest` is that of a file's bytes, or of a folder's paths, sizes and digests. `expires_at` moves with each job that names it.
+    """
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(255))
+    is_folder: Mapped[bool]
+    digest: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)
+    files: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_uploads_created", "created_at", "id"), Index("ix_uploads_digest", "digest"), Index("ix_uploads_owner", "owner"))
+
+
+class ExportRow(Base):
+    """An export that a client asked for: `queued`, `running`, `completed` or `failed`.
+
+    `request` is an `interp.exchange.request.ExportRequest`. The process that makes it holds a lease by `lease_token`. `size` and `sha256` are those
+    of the object in the artifact store, which is deleted with the row, at `expires_at`.
+    """
+
+    __tablename__ = "exports"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(255))
+    status: Mapped[str] = mapped_column(String(16))
+    request: Mapped[dict[str, Any]]
+    features_done: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    features_total: Mapped[int | None] = mapped_column(BigInteger)
+    file_name: Mapped[str | None] = mapped_column(Text)
+    media_type: Mapped[str | None] = mapped_column(String(64))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    manifest: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    lease_token: Mapped[str | None] = mapped_column(String(36))
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_exports_created", "created_at", "id"),
+        Index("ix_exports_status", "status", "created_at"),
+        Index("ix_exports_owner", "owner", "status"),
+        Index("ix_exports_expires", "expires_at"),
+    )
+
+
+class LiveRequestRow(Base):
+    """A live request: `waiting`, `running`, `done` or `failed`; deleted with its answer.
+
+    `work` is an `interp.domain.live.LiveWork`, `error` a problem document. The worker that answers holds a lease by `lease_token`, and `phase` says
+    what it does.
+    """
+
+    __tablename__ = "live_requests"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(255))
+    status: Mapped[str] = mapped_column(String(16))
+    phase: Mapped[str | None] = mapped_column(String(16))
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    models_key: Mapped[str] = mapped_column(String(64))
+    work: Mapped[dict[str, Any]]
+    reply: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    lease_token: Mapped[str | None] = mapped_column(String(36))
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    deadline_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_live_requests_status", "status", "created_at"),
+        Index("ix_live_requests_owner", "owner", "status"),
+        Index("ix_live_requests_deadline", "deadline_at"),
+        Index("ix_live_requests_run", "run_id"),
+    )
+
+
+class UploadBlobRow(Base):
+    """The content of files with one digest: `object` of the artifact store."""
+
+    __tablename__ = "upload_blobs"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    object: Mapped[str] = mapped_column(String(128))
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class UploadFileRow(Base):
+    """A file of an upload: its path in the folder, or the upload's name."""
+
+    __tablename__ = "upload_files"
+
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(ForeignKey("upload_blobs.digest"))
+
+    __table_args__ = (Index("ix_upload_files_digest", "digest"),)
 
 
 NOTIFIED = "notified_at IS NOT NULL"
@@ -180,6 +308,113 @@ class WebhookRow(Base):
     __table_args__ = (Index("ix_webhooks_next_attempt", "next_attempt_at"), Index("ix_webhooks_job", "job_id", "created_at"))
 
 
+class ApiKeyRow(Base):
+    """An API key, of which the SHA-256 is kept; rows are never deleted.
+
+    `name` is the owner of what the key makes; keys of one name are one owner's. `created_by` names who made the key. `last_used_at` is written at
+    most once a minute.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    created_by: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_api_keys_created", "created_at", "id"),)
+
+
+class KeyQuotaRow(Base):
+    """What a key may use at most; NULL is no limit.
+
+    The lock of its row makes the checks of one key serial.
+    """
+
+    __tablename__ = "key_quotas"
+
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
+    max_jobs: Mapped[int | None] = mapped_column(Integer)
+    features_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    picodollars_per_month: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class KeyJobRow(Base):
+    """A job that a key submitted, and the number of features that it counts for."""
+
+    __tablename__ = "key_jobs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    at: Mapped[datetime]
+    features: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_key_jobs_key", "key_id", "at"),)
+
+
+class BrowserSessionRow(Base):
+    """A browser's session of a key, or of a user where `key_id` is NULL.
+
+    `digest` is the SHA-256 of its random id. The rights of a key's session are the key's own; `scopes` are those of a user.
+    """
+
+    __tablename__ = "browser_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
+    name: Mapped[str] = mapped_column(String(255))
+    owner: Mapped[str] = mapped_column(String(255))
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_browser_sessions_expires", "expires_at"),)
+
+
+class SharedSecretRow(Base):
+    """A random secret that all processes share, made by the first."""
+
+    __tablename__ = "shared_secrets"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(String(64))
+
+
+class AuditRow(Base):
+    """A request to change something, and its outcome; a trigger refuses changes of rows.
+
+    `who` and `key_id` are NULL where the sender is unknown. `action` is the operation's name, `target` the path or the address of what was made.
+    `status` is that of the answer and `code` that of its problem. `unlisted` counts the refused requests of unknown senders before this one that
+    have no row of their own, since there were too many.
+    """
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    who: Mapped[str | None] = mapped_column(String(255))
+    key_id: Mapped[str | None] = mapped_column(String(8))
+    address: Mapped[str | None] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str] = mapped_column(Text)
+    status: Mapped[int] = mapped_column(Integer)
+    code: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    unlisted: Mapped[int] = mapped_column(Integer, server_default="0")
+
+    __table_args__ = (
+        # The listing's order with each filter; `at` alone finds what is old.
+        Index("ix_audit_log_who", "who", "id"),
+        Index("ix_audit_log_action", "action", "id"),
+        Index("ix_audit_log_at", "at"),
+    )
+
+
 class SubjectRow(Base):
     """A model that evidence was collected from, with the vocabulary to show contexts."""
 
@@ -240,6 +475,52 @@ class RunRow(Base):
     __table_args__ = (UniqueConstraint("dictionary_id", "number"),)
 
 
+class HealthReportRow(Base):
+    """The last health report of a run, as JSON, and the job that made it.
+
+    The report is an `interp.health.report.HealthReport`.
+    """
+
+    __tablename__ = "health_reports"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    job_id: Mapped[str] = mapped_column(String(36))
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class FeatureMapRow(Base):
+    """The places of a dictionary's features in a plane, and the job that found them.
+
+    `places` is as `interp.store.results.feature_maps` packs it, `quality` an `interp.health.layout.Quality`.
+    """
+
+    __tablename__ = "feature_maps"
+
+    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    job_id: Mapped[str] = mapped_column(String(36))
+    seed: Mapped[int] = mapped_column(Integer)
+    places: Mapped[bytes]
+    quality: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class MeasurementRow(Base):
+    """What a chunk measured of a feature for a scorer, as packed JSON.
+
+    `name` says what it is (`generation/texts`), `settings_digest` for which settings and labels.
+    """
+
+    __tablename__ = "measurements"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    settings_digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    content: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
 class EvidenceRow(Base):
     """One feature's evidence (`interp.files.evidence_codec`), and its density, which nulls are matched on."""
 
@@ -279,13 +560,98 @@ class FeatureRow(Base):
     firing_level: Mapped[float] = mapped_column(Float, server_default="0")  # the activation above which the feature fires
     explanation_id: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(Sortable)
+    label_id: Mapped[int | None] = mapped_column(BigInteger)  # of the label's text in `labels`
     scorer: Mapped[str | None] = mapped_column(String(64))  # of these figures
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
     shrunken_score: Mapped[float | None] = mapped_column(Float)
 
-    __table_args__ = tuple(_listed_by(column) for column in ("feature", "score", "shrunken_score", "lift", "density", "label"))
+    __table_args__ = (
+        *(_listed_by(column) for column in ("feature", "score", "shrunken_score", "lift", "q_value", "density", "max_activation", "label")),
+        Index("ix_features_label_id", "label_id"),
+    )
+
+
+class FeatureListRow(Base):
+    """A named list of features of any dictionaries; `size` counts them."""
+
+    __tablename__ = "feature_lists"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    description: Mapped[str] = mapped_column(Text, server_default="")
+    owner: Mapped[str | None] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_feature_lists_owner", "owner", "id"),)
+
+
+class FeatureListItemRow(Base):
+    """A feature in a list."""
+
+    __tablename__ = "feature_list_items"
+
+    list_id: Mapped[int] = mapped_column(ForeignKey("feature_lists.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    dictionary_id: Mapped[int] = mapped_column(ForeignKey("dictionaries.id"), primary_key=True, autoincrement=False)
+    feature: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    added_at: Mapped[datetime]
+
+
+class ReviewRow(Base):
+    """What a person said of a feature's label: `accept`, `edit`, `flag` or `comment`.
+
+    `label` is the judged text as it was then, `text` the label that an edit wrote.
+    """
+
+    __tablename__ = "reviews"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    feature: Mapped[int] = mapped_column(Integer)
+    explanation_id: Mapped[int | None] = mapped_column(RowId)
+    label: Mapped[str | None] = mapped_column(Text)
+    verdict: Mapped[str] = mapped_column(String(8))
+    text: Mapped[str | None] = mapped_column(Text)
+    comment: Mapped[str | None] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_reviews_feature", "run_id", "feature", "id"),
+        Index("ix_reviews_explanation", "explanation_id", "author", "id"),
+        Index("ix_reviews_run", "run_id", "id"),
+    )
+
+
+class LabelRow(Base):
+    """A label's text as search reads it, once for all its features.
+
+    `digest` is the sha256 of the text, `length` its number of words. The indexes on `words` are made by migration 0024.
+    """
+
+    __tablename__ = "labels"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    words: Mapped[str] = mapped_column(Lexemes)
+    length: Mapped[int] = mapped_column(Integer)
+
+
+class LabelVectorRow(Base):
+    """The vector of a label by one version of an embedder, and its code (`interp.search.codes`)."""
+
+    __tablename__ = "label_vectors"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id", ondelete="CASCADE"))
+    embedder: Mapped[str] = mapped_column(String(128))
+    code: Mapped[bytes]
+    vector: Mapped[bytes]
+
+    __table_args__ = (UniqueConstraint("label_id", "embedder"),)
 
 
 class ExplanationRow(Base):
@@ -412,6 +778,7 @@ class LlmCallRow(Base):
     attempts: Mapped[int] = mapped_column(Integer)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     usage_known: Mapped[bool]
     cost_usd: Mapped[float | None] = mapped_column(Float)
     seconds: Mapped[float] = mapped_column(Float)
@@ -531,6 +898,7 @@ class LlmTotalRow(Base):
     attempts: Mapped[int] = mapped_column(BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     picodollars: Mapped[int] = mapped_column(BigInteger)
     unpriced: Mapped[int] = mapped_column(BigInteger)
 
@@ -560,6 +928,7 @@ class LlmUsageRow(CallGroup, Base):
     attempts: Mapped[int] = mapped_column(BigInteger)
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     usage_unknown: Mapped[int] = mapped_column(BigInteger)
     unpriced: Mapped[int] = mapped_column(BigInteger)
     picodollars: Mapped[int] = mapped_column(BigInteger)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from interp.domain.errors import NotFoundError
 from interp.store.db.tables import DictionaryRow, EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreItemsRow, ScoreRow, SubjectRow
+from interp.store.listings.queries import all_of
 
 if TYPE_CHECKING:
     from interp.domain.evidence import FeatureEvidence
@@ -54,16 +55,9 @@ def read(session: Session, dictionary: DictionaryRow, run: RunRow, index: int) -
 def _missing(dictionary: DictionaryRow, run: RunRow, index: int) -> NotFoundError:
     name = dictionary.feature_name(index)
     if not 0 <= index < dictionary.n_features:
-        return NotFoundError(f"No feature {name}.", why=f"{dictionary.name} has the features {_all_of(dictionary)}.", features=dictionary.n_features)
+        return NotFoundError(f"No feature {name}.", why=f"{dictionary.name} has the features {all_of(dictionary)}.", features=dictionary.n_features)
     why = f"No job has collected it in run {run.number}."
     return NotFoundError(f"Nothing is known of feature {name} yet.", why=why, cure="Submit a job that includes it.")
-
-
-def _all_of(dictionary: DictionaryRow) -> str:
-    if dictionary.polarity == "positive":
-        return f"0 to {dictionary.n_features - 1}"
-    last = dictionary.n_features // 2 - 1
-    return f"0 to {last} and their negative sides 0- to {last}-"
 
 
 def explanations_of(session: Session, run: RunRow, index: int) -> Sequence[ExplanationRow]:

@@ -7,26 +7,29 @@ Ties and rows without a value are ordered by key in the direction of the listing
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlalchemy import ColumnElement, String, and_, cast, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from interp.domain.errors import NotFoundError
+from interp.domain.errors import FeatureOutOfRangeError, NotFoundError
 from interp.domain.lifecycle import JobStatus
 from interp.domain.polarity import number
-from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, JobRow, ScoreRow
+from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureListItemRow, FeatureRow, JobRow, RunRow, ScoreRow
 from interp.store.listings import keyset
 from interp.store.listings.keyset import Conditions, KeysetListing, ListingPage, Text
 from interp.store.listings.sorting import FeatureSort as FeatureSort
 
 MAX_LIMIT = 500
+# Of the specs of a page of jobs, together.
+MAX_PAGE_CHARACTERS = 8 << 20
 
 Row = TypeVar("Row")
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts for which some features have no value.
-FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE})
+FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE, FeatureSort.Q_VALUE})
 WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
 # Columns that every index of features has.
 OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
@@ -40,13 +43,14 @@ class Position:
     feature: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureQuery:
-    """Filters and order of one run's features; inclusive bounds exclude features without a value."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureBounds:
+    """Filters of features that every index of features holds.
 
-    run_id: int
-    sort: FeatureSort = FeatureSort.INDEX
-    descending: bool = False
+    Inclusive bounds exclude features without a value. `among` names the only features (SQLite: some ten thousand at most), `list_id` the
+    list that they are in.
+    """
+
     min_score: float | None = None
     max_score: float | None = None
     min_lift: float | None = None
@@ -55,6 +59,17 @@ class FeatureQuery:
     max_density: float | None = None
     max_q: float | None = None
     state: str | None = None
+    among: tuple[int, ...] | None = None
+    list_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureQuery(FigureBounds):
+    """Filters and order of one run's features."""
+
+    run_id: int
+    sort: FeatureSort = FeatureSort.INDEX
+    descending: bool = False
     text: str | None = None
     after: Position | None = None
     limit: int = 50
@@ -94,7 +109,7 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
     """Return the index and the conditions of a page of features."""
 
     def parts(row: Any) -> list[Conditions]:
-        own = (row.run_id == query.run_id, *_feature_filters(row, query))
+        own = (row.run_id == query.run_id, *feature_filters(row, query))
         column = getattr(row, query.sort.column)
         found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
         return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
@@ -102,8 +117,8 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
     order = tuple(dict.fromkeys((query.sort.column, "feature")))
     text = None if query.text is None else Text("label", query.text)
     same = (FeatureRow.run_id == query.run_id,)
-    # A bound on the sort's own column narrows its index anyway, and no index begins with q values.
-    may_sort = any(column.key not in (query.sort.column, "q_value") for column, _ in _bounds(FeatureRow, query))
+    # A bound on the sort's own column narrows its index anyway.
+    may_sort = query.list_id is not None or any(column.key != query.sort.column for column, _ in _bounds(FeatureRow, query))
     return KeysetListing(FeatureRow, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
 
 
@@ -129,12 +144,21 @@ def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
     return (column.is_(None), beyond)
 
 
-def _feature_filters(row: Any, query: FeatureQuery) -> list[ColumnElement[bool]]:
+def feature_filters(row: Any, query: FigureBounds) -> list[ColumnElement[bool]]:
+    """Return the conditions of all bounds and of the state."""
     filters = [condition for _, conditions in _bounds(row, query) for condition in conditions]
-    return filters if query.state is None else [*filters, row.state == query.state]
+    filters += [] if query.state is None else [row.state == query.state]
+    filters += [] if query.list_id is None else [in_list(row, query.list_id)]
+    return filters if query.among is None else [*filters, row.feature.in_(query.among)]
 
 
-def _bounds(row: Any, query: FeatureQuery) -> list[tuple[Any, Conditions]]:
+def in_list(row: Any, list_id: int) -> ColumnElement[bool]:
+    """Return whether a row's feature is in a list: of its run's dictionary, by number."""
+    members = select(RunRow.id, FeatureListItemRow.feature).join(RunRow, RunRow.dictionary_id == FeatureListItemRow.dictionary_id)
+    return tuple_(row.run_id, row.feature).in_(members.where(FeatureListItemRow.list_id == list_id))
+
+
+def _bounds(row: Any, query: FigureBounds) -> list[tuple[Any, Conditions]]:
     bounds = (
         (row.score, query.min_score, query.max_score),
         (row.lift, query.min_lift, query.max_lift),
@@ -192,6 +216,11 @@ def explanations_by_id(session: Session, ids: Sequence[int]) -> dict[int, Explan
     return {row.id: row for row in session.scalars(select(ExplanationRow).where(ExplanationRow.id.in_(ids)))}
 
 
+def explainers_of(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    """Return who wrote some explanations, by id."""
+    return dict(session.execute(select(ExplanationRow.id, ExplanationRow.explainer).where(ExplanationRow.id.in_(ids))).all())
+
+
 def listed_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, FeatureRow]:
     """Return the listed feature of each explanation, by explanation id, where there is one."""
     same = (FeatureRow.run_id == ExplanationRow.run_id, FeatureRow.feature == ExplanationRow.feature)
@@ -209,17 +238,25 @@ def scores_of(session: Session, explanation_ids: Sequence[int]) -> dict[int, lis
 
 
 def jobs(
-    session: Session, status: JobStatus | None = None, after: tuple[datetime, str] | None = None, limit: int = 50
+    session: Session, status: JobStatus | None = None, after: tuple[datetime, str] | None = None, limit: int = 50, owner: str | None = None
 ) -> ListingPage[JobRow, tuple[datetime, str]]:
-    """Return one page of jobs, newest first, after a creation time and id."""
+    """Return one page of jobs, newest first, after a creation time and id.
+
+    It is shorter than `limit` where the specs are large: hundreds of jobs with a list of all their features would fill the memory.
+    """
     order = (JobRow.created_at, JobRow.id)
-    statement = select(JobRow).order_by(*(column.desc() for column in order)).limit(limit + 1)
+    statement = select(JobRow).order_by(*(column.desc() for column in order))
     if status is not None:
         statement = statement.where(JobRow.status == status)
+    if owner is not None:
+        statement = statement.where(JobRow.owner == owner)
     if after is not None:
         statement = statement.where(tuple_(*order) < tuple_(*after))
-    rows, more = _cut(session.scalars(statement).all(), limit)
-    return ListingPage(rows, (rows[-1].created_at, rows[-1].id) if more else None)
+    sizes = session.scalars(statement.with_only_columns(func.length(cast(JobRow.spec, String))).limit(limit + 1)).all()
+    sums = accumulate(size or 0 for size in sizes[:limit])
+    fitting = sum(place == 0 or total <= MAX_PAGE_CHARACTERS for place, total in enumerate(sums))
+    rows = tuple(session.scalars(statement.limit(fitting)))
+    return ListingPage(rows, (rows[-1].created_at, rows[-1].id) if len(sizes) > fitting else None)
 
 
 def controls_of(session: Session, job_ids: Collection[str]) -> dict[str, JobRow]:
@@ -245,8 +282,11 @@ def dictionary(session: Session, reference: str) -> DictionaryRow:
     return found
 
 
-def feature_number(dictionary: DictionaryRow, written: str) -> int:
-    """Return a feature's number by `interp.domain.polarity.ADDRESS`; raises NotFoundError."""
+def feature_number(dictionary: DictionaryRow, written: str, beyond: type[NotFoundError] | type[FeatureOutOfRangeError] = NotFoundError) -> int:
+    """Return a feature's number by `interp.domain.polarity.ADDRESS`.
+
+    Raises NotFoundError for a side that was not collected, and `beyond` for a number that the dictionary does not have.
+    """
     found = number(written, dictionary.n_features, dictionary.polarity)
     if found is None:
         raise NotFoundError(
@@ -254,7 +294,18 @@ def feature_number(dictionary: DictionaryRow, written: str) -> int:
             why="The dictionary was collected with the positive side of each feature alone.",
             cure="Submit a job with `dictionary.polarity: both`: it gives a dictionary of its own.",
         )
+    if not 0 <= found < dictionary.n_features:  # PostgreSQL's integers end sooner than what may be written
+        why = f"{dictionary.name} has the features {all_of(dictionary)}."
+        raise beyond(f"No feature {dictionary.name}:{written}.", why=why, features=dictionary.n_features)
     return found
+
+
+def all_of(dictionary: DictionaryRow) -> str:
+    """Return the first and the last feature of a dictionary, in words."""
+    if dictionary.polarity == "positive":
+        return f"0 to {dictionary.n_features - 1}"
+    last = dictionary.n_features // 2 - 1
+    return f"0 to {last} and their negative sides 0- to {last}-"
 
 
 def dictionary_names(session: Session, ids: Collection[int]) -> dict[int, str]:

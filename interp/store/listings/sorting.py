@@ -10,7 +10,9 @@ class FeatureSort(StrEnum):
     SCORE = "score"
     LIFT = "lift"
     SHRUNKEN_SCORE = "shrunken_score"
+    Q_VALUE = "q_value"
     DENSITY = "density"
+    MAX_ACTIVATION = "max_activation"
     LABEL = "label"
 
     @property

@@ -5,13 +5,12 @@ Clients that follow a job ask for them every second, and a large job has million
 
 import math
 import random
-from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from operator import add as add_numbers
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.store.db.bulk import upsert
@@ -25,8 +24,19 @@ SLOT = random.randrange(SLOTS)
 
 Group = tuple[str, ...]
 GROUP = ("stage", "purpose", "model", "base_url", "transport")
-USAGE = ("questions", "answered", "attempts", "prompt_tokens", "completion_tokens", "usage_unknown", "unpriced", "picodollars", "seconds")
-TOTALS = ("calls", "attempts", "prompt_tokens", "completion_tokens", "picodollars", "unpriced")
+USAGE = (
+    "questions",
+    "answered",
+    "attempts",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "usage_unknown",
+    "unpriced",
+    "picodollars",
+    "seconds",
+)
+TOTALS = ("calls", "attempts", "prompt_tokens", "completion_tokens", "cached_tokens", "picodollars", "unpriced")
 # Each table, the purpose of its rows, and the columns that are summed.
 TABLES: tuple[tuple[type[Base], tuple[str, ...], tuple[str, ...]], ...] = (
     (LlmUsageRow, ("job_id", *GROUP), USAGE),
@@ -44,8 +54,8 @@ class UsageLine:
     """The sums of one job's calls of one stage, purpose and model.
 
     `questions` were sent, and `answered` of them succeeded; `attempts` counts every try. Tokens are the endpoint's count where `tokens_known` says
-    that it always gave one, else partly our upper bound. `cost_usd` is None where the price of some is unknown; `priced_usd` is what the others cost.
-    `seconds` adds up the calls' own time, many at once.
+    that it always gave one, else partly our upper bound. `cached_tokens` of the prompts' came from the endpoint's cache. `cost_usd` is None where
+    the price of some is unknown; `priced_usd` is what the others cost. `seconds` adds up the calls' own time, many at once.
     """
 
     stage: str
@@ -58,6 +68,7 @@ class UsageLine:
     attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
     tokens_known: bool
     cost_usd: float | None
     priced_usd: float
@@ -68,15 +79,12 @@ def add(session: Session, calls: Iterable[Mapping[str, Any]]) -> None:
     """Add `llm_calls` rows to all sums, in key order, so that no writers deadlock."""
     counted = [{**call, **_counts(call)} for call in calls]
     for table, keys, names in TABLES:
-        sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+        sums: dict[tuple[Any, ...], list[Any]] = {}
         for call in counted:
-            sums[tuple(call[key] for key in keys)].update({name: call[name] for name in names})
-        rows = [{**dict(zip(keys, key, strict=True)), "slot": SLOT, **total} for key, total in sorted(sums.items())]
-        upsert(session, table, rows, [*keys, "slot"], update=[], assign=partial(_added, table, names))
-
-
-def _added(table: type[Base], names: Sequence[str], new: Any) -> dict[str, ColumnElement[Any]]:
-    return {name: table.__table__.c[name] + new[name] for name in names}
+            key, more = tuple(call[name] for name in keys), [call[name] for name in names]
+            sums[key] = [*map(add_numbers, sums[key], more)] if key in sums else more
+        rows = [dict(zip((*keys, *names), (*key, *total), strict=True)) | {"slot": SLOT} for key, total in sorted(sums.items())]
+        upsert(session, table, rows, [*keys, "slot"], update=[], add=names)
 
 
 def _counts(call: Mapping[str, Any]) -> dict[str, int]:

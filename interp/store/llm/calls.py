@@ -1,19 +1,20 @@
 """Store recorded calls, one row per question sent, in the order of recording."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from interp.llm.call_store import Call
+from interp.llm.call_store import Call, Tag
 from interp.store.db.dialect import in_index_order, now
 from interp.store.db.tables import LlmCallRow, LlmReplyRow
 from interp.store.db.text import pack, storable
 from interp.store.llm import call_stats, reply_cache
 from interp.store.llm.reply_cache import portions
 
+TAG = [field.name for field in fields(Tag)]
 # Columns of the reply cache.
 OF_REPLIES = [column.key for column in LlmReplyRow.__table__.c]
 
@@ -21,10 +22,11 @@ OF_REPLIES = [column.key for column in LlmReplyRow.__table__.c]
 def pack_call(call: Call) -> dict[str, Any]:
     """Return the row of a call; outside of a transaction, since it compresses texts."""
     return {
-        **asdict(call.tag),
+        **{name: getattr(call.tag, name) for name in TAG},
         **{name: getattr(call, name) for name in ("key", "model", "base_url", "transport", "template", "status", "attempts", "cost_usd", "seconds")},
         "prompt_tokens": call.usage.prompt_tokens,
         "completion_tokens": call.usage.completion_tokens,
+        "cached_tokens": call.usage.cached_tokens,
         "usage_known": call.usage.is_known,
         "error": storable(call.error),
         "prompt": pack(call.prompt),

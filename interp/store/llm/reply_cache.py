@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from interp.domain.lifecycle import Stage
@@ -15,13 +15,16 @@ from interp.store.db.text import unpack
 
 # Keys per statement, since SQLite limits its parameters.
 MOST_KEYS = 500
+_REPLIES = LlmReplyRow.__table__.c
+# Built once: a lookup comes before every call.
+RECALLED = select(_REPLIES.key, _REPLIES.raw, _REPLIES.cost_usd, _REPLIES.prompt_tokens, _REPLIES.completion_tokens, _REPLIES.usage_known).where(
+    _REPLIES.key.in_(bindparam("keys", expanding=True))
+)
 
 
 def recall(session: Session, keys: Collection[str]) -> dict[str, StoredReply]:
     """Return the cached answers among `keys`."""
-    usage = (LlmReplyRow.prompt_tokens, LlmReplyRow.completion_tokens, LlmReplyRow.usage_known)
-    statement = select(LlmReplyRow.key, LlmReplyRow.raw, LlmReplyRow.cost_usd, *usage)
-    rows = (row for some in portions(keys) for row in session.execute(statement.where(LlmReplyRow.key.in_(some))))
+    rows = (row for some in portions(keys) for row in session.connection().execute(RECALLED, {"keys": some}))
     return {key: StoredReply(key, unpack(raw), Usage(asked, answered, known), cost) for key, raw, cost, asked, answered, known in rows}
 
 
@@ -36,17 +39,20 @@ def save(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     upsert(session, LlmReplyRow, [one_a_key[key] for key in sorted(one_a_key)], keys=["key"], update=[])
 
 
-def unusable(session: Session, job_id: str, run_id: int | None) -> list[str]:
-    """Return keys of a job's calls without explanation, or without any scored item."""
+def unusable(session: Session, job_id: str, run_ids: Sequence[int]) -> list[str]:
+    """Return keys of a job's calls without explanation, or without any scored item.
+
+    Of several runs, a feature's calls are returned where it failed in any: where it did not, its explanation is there and nothing is asked again.
+    """
     unexplained = select(LlmCallRow.key).join(
         ExplanationRow,
-        (ExplanationRow.run_id == run_id) & (ExplanationRow.feature == LlmCallRow.feature) & (ExplanationRow.explainer == LlmCallRow.purpose),
+        ExplanationRow.run_id.in_(run_ids) & (ExplanationRow.feature == LlmCallRow.feature) & (ExplanationRow.explainer == LlmCallRow.purpose),
     )
     unscored = select(LlmCallRow.key).join(
         ScoreRow, (ScoreRow.feature == LlmCallRow.feature) & (ScoreRow.scorer == LlmCallRow.purpose) & (ScoreRow.job_id == job_id)
     )
     wanted = (
-        unexplained.where(LlmCallRow.job_id == job_id, LlmCallRow.stage == Stage.EXPLAIN, ExplanationRow.text.is_(None)),
+        unexplained.where(LlmCallRow.job_id == job_id, LlmCallRow.stage.in_((Stage.PROPOSE, Stage.EXPLAIN)), ExplanationRow.text.is_(None)),
         unscored.where(LlmCallRow.job_id == job_id, LlmCallRow.stage == Stage.SCORE, ScoreRow.answered == 0, ScoreRow.failed > 0),
     )
     return sorted({key for statement in wanted for key in session.scalars(statement)})

@@ -4,11 +4,11 @@ An amount is reserved before a call is sent, in the budget's row and in the row 
 row, the lease's reservation.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import Row, Update, bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import LeaseLostError
@@ -16,7 +16,7 @@ from interp.domain.lifecycle import ChunkStatus
 from interp.domain.spec import BudgetSpec
 from interp.llm.call_store import Amount
 from interp.store.db.bulk import upsert
-from interp.store.db.tables import ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
+from interp.store.db.tables import Base, ChunkRow, JobRow, LlmBudgetRow, LlmCallRow, LlmReservationRow
 from interp.store.llm.call_stats import PICO
 from interp.store.queue.chunks import Lease, held
 
@@ -24,6 +24,18 @@ UNITS = ("calls", "tokens", "picodollars")
 SUMS = ("spent", "reserved", "unsettled")
 Sums = tuple[int, int, int]  # of each unit
 NOTHING: Sums = (0, 0, 0)
+
+
+def _adding(table: type[Base], key: str, prefixes: Sequence[str]) -> Update:
+    """Return the statement that adds `more_...` to sums of the row with a `key`."""
+    sums, names = table.__table__.c, [prefix + unit for prefix in prefixes for unit in UNITS]
+    return update(table).where(sums[key] == bindparam("key")).values({name: sums[name] + bindparam(f"more_{name}") for name in names})
+
+
+# Statements of a round, which is made for every few calls: objects of the rows would cost more than these.
+LOCKED = select(*LlmBudgetRow.__table__.c).where(LlmBudgetRow.job_id == bindparam("key")).with_for_update(key_share=True)
+ADDED_TO_BUDGET = _adding(LlmBudgetRow, "job_id", ("spent_", "reserved_", "unsettled_"))
+ADDED_TO_LEASE = _adding(LlmReservationRow, "lease_token", ("",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,6 @@ class Grant:
 
     granted: int
     may_wait: bool
-    state: BudgetState
     is_lost: bool = False
 
 
@@ -71,7 +82,8 @@ def get(session: Session, job_id: str) -> BudgetState | None:
 
 def of_owners(session: Session, owners: Collection[str]) -> dict[str, BudgetState]:
     """Return the budgets of some jobs that have their own, by id."""
-    return {row.job_id: _state(row) for row in session.scalars(select(LlmBudgetRow).where(LlmBudgetRow.job_id.in_(owners)))}
+    statement = select(LlmBudgetRow).where(LlmBudgetRow.job_id.in_(owners)).execution_options(populate_existing=True)
+    return {row.job_id: _state(row) for row in session.scalars(statement)}
 
 
 def owner_of(session: Session, job_id: str) -> str:
@@ -115,24 +127,23 @@ def settle_and_reserve(session: Session, budget: str, token: str, returned: Sums
     `returned` was reserved and `spent` of it used. Reservations of a lost lease are among the unsettled: the true amount corrects them, and nothing
     more is granted. An amount that does not fit may wait if something is reserved, and it would fit once all of that came back.
     """
-    row = _lock(session, budget)
-    lease = session.get(LlmReservationRow, token, populate_existing=True)
-    _increase(row, "reserved_" if lease else "unsettled_", _negative(returned))
-    _increase(row, "spent_", spent)
-    if lease is None:
-        return Grant(0, False, _state(row), is_lost=True)
-    caps, used, reserved = _sums(row, "cap"), add_sums(_sums(row, "spent"), _sums(row, "unsettled")), _sums(row, "reserved")
+    row = session.connection().execute(LOCKED, {"key": budget}).one()
+    caps, used = _sums(row, "cap"), add_sums(_sums(row, "spent"), add_sums(_sums(row, "unsettled"), spent))
+    reserved = add_sums(_sums(row, "reserved"), _negative(returned))
     taken, granted = NOTHING, 0
     for amount in amounts:
         more = add_sums(taken, sums_of(amount))
         if not _fits(add_sums(add_sums(used, reserved), more), caps):
             break
         taken, granted = more, granted + 1
-    _increase(row, "reserved_", taken)
-    _increase(lease, "", add_sums(taken, _negative(returned)))
+    changed = add_sums(taken, _negative(returned))
+    if not _add(session, ADDED_TO_LEASE, token, {"": changed}):
+        _add(session, ADDED_TO_BUDGET, budget, {"spent_": spent, "reserved_": NOTHING, "unsettled_": _negative(returned)})
+        return Grant(0, False, is_lost=True)
+    _add(session, ADDED_TO_BUDGET, budget, {"spent_": spent, "reserved_": changed, "unsettled_": NOTHING})
     left = amounts[granted:]
     may_wait = bool(left) and any(add_sums(reserved, taken)) and _fits(add_sums(used, sums_of(left[0])), caps)
-    return Grant(granted, may_wait, _state(row))
+    return Grant(granted, may_wait)
 
 
 def close_lease(session: Session, token: str) -> None:
@@ -168,6 +179,12 @@ def _lock(session: Session, budget: str) -> LlmBudgetRow:
     return session.scalars(statement.execution_options(populate_existing=True)).one()
 
 
+def _add(session: Session, statement: Update, key: str, sums: Mapping[str, Sums]) -> bool:
+    """Add to the sums of a row, and return whether there is one."""
+    more = {f"more_{prefix}{unit}": amount for prefix, amounts in sums.items() for unit, amount in zip(UNITS, amounts, strict=True)}
+    return session.connection().execute(statement, {"key": key} | more).rowcount > 0
+
+
 def _increase(row: LlmBudgetRow | LlmReservationRow, prefix: str, amounts: Sums) -> None:
     """Add to the sums of a row, under the budget's lock."""
     for unit, amount in zip(UNITS, amounts, strict=True):
@@ -181,7 +198,7 @@ def _state(row: LlmBudgetRow) -> BudgetState:
     return BudgetState(row.job_id, BudgetSpec(calls=calls, tokens=tokens, usd=None if picodollars is None else picodollars / PICO), **amounts)
 
 
-def _sums(row: LlmBudgetRow, kind: str) -> Any:
+def _sums(row: LlmBudgetRow | Row[Any], kind: str) -> Any:
     return tuple(getattr(row, f"{kind}_{unit}") for unit in UNITS)
 
 

@@ -14,7 +14,19 @@ from sqlalchemy import ColumnElement, CursorResult, Result, Subquery, case, exis
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import LeaseLostError
-from interp.domain.lifecycle import CHUNK_ENDS, CHUNK_OPEN, QUEUE_OF, WORKABLE, ChunkStatus, JobStatus, Queue, Stage, chunk_sources_of
+from interp.domain.lifecycle import (
+    BARRIERS,
+    CHUNK_ENDS,
+    CHUNK_OPEN,
+    QUEUE_OF,
+    WORKABLE,
+    ChunkStatus,
+    JobStatus,
+    Queue,
+    Stage,
+    chunk_sources_of,
+    stages_before,
+)
 from interp.planning.plan import ChunkPlan
 from interp.planning.retry_plan import ChunkState
 from interp.store.db.bulk import upsert
@@ -167,9 +179,20 @@ def release_waiting(session: Session, lease: Lease) -> list[str]:
     spans = session.scalar(select(ChunkRow.awaited_in).where(ChunkRow.id == lease.chunk_id)) or ()
     ended = [f"{lease.stage}:{lease.number}", *([lease.stage] if is_over else [])]
     ended += [span.name for span in map(Span.of, spans) if not _is_open(session, lease.job_id, span)]
-    waiting = (ChunkRow.job_id == lease.job_id, ChunkRow.status == ChunkStatus.WAITING, ChunkRow.waits_for.in_(ended))
+    released = _release(session, lease.job_id, ChunkRow.waits_for.in_(ended), ChunkRow.stage.not_in(BARRIERS))
+    free = [stage for stage in BARRIERS if _are_over(session, lease.job_id, stages_before(stage))] if is_over else []
+    return released + (_release(session, lease.job_id, ChunkRow.stage.in_(free), ChunkRow.waits_for.is_not(None)) if free else [])
+
+
+def _release(session: Session, job_id: str, *where: ColumnElement[bool]) -> list[str]:
+    waiting = (ChunkRow.job_id == job_id, ChunkRow.status == ChunkStatus.WAITING, *where)
     statement = update(ChunkRow).where(*waiting).values(status=ChunkStatus.READY).returning(ChunkRow.id)
     return list(session.scalars(statement.execution_options(synchronize_session=False)))
+
+
+def _are_over(session: Session, job_id: str, stages: Sequence[Stage]) -> bool:
+    still = select(StageCountRow.stage).where(StageCountRow.job_id == job_id, StageCountRow.stage.in_(stages), StageCountRow.open > 0)
+    return session.scalars(still.limit(1)).first() is None
 
 
 def stage_is_over(session: Session, job_id: str, stage: Stage) -> bool:
@@ -195,12 +218,19 @@ def states(session: Session, job_id: str) -> list[ChunkState]:
             ChunkStatus(status),
             waits_for,
             features=[(start, stop) for start, stop in payload.get("features", ())],
+            dictionary=payload.get("dictionary", 0),
             units=units,
             failed=int((result or {}).get("failed", 0)),
             error=(error or {}).get("code"),
         )
         for chunk_id, stage, number, status, waits_for, units, payload, result, error in session.execute(statement)
     ]
+
+
+def errors(session: Session, job_id: str, stage: Stage) -> dict[int, dict[str, Any]]:
+    """Return the errors of a stage's failed chunks by number."""
+    of = (ChunkRow.job_id == job_id, ChunkRow.stage == stage, ChunkRow.status == ChunkStatus.FAILED)
+    return {number: error or {} for number, error in session.execute(select(ChunkRow.number, ChunkRow.error).where(*of).order_by(ChunkRow.number))}
 
 
 def reopen(session: Session, target: ChunkStatus, chunk_ids: Sequence[str]) -> None:

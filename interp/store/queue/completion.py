@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import GlossatorError, LeaseLostError, problem_of
-from interp.domain.lifecycle import LAST_STAGES, WORKABLE, ChunkStatus, JobStatus, sources_of
-from interp.planning.retry_plan import EXPENDABLE
+from interp.domain.lifecycle import LAST_STAGES, WORKABLE, ChunkStatus, JobStatus, Stage, sources_of
+from interp.planning.retry_plan import COUNTED_LATER, EXPENDABLE
 from interp.store.db.engine import snapshot, transaction
 from interp.store.queue import budgets, chunks, jobs
 from interp.store.queue.chunks import Lease
@@ -40,8 +40,8 @@ def finish(session: Session, lease: Lease, result: dict[str, Any] | None) -> lis
 def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: int) -> None:
     """Return the chunk to the queue, or fail it when no attempts are left.
 
-    Its job fails too unless it can continue without. `max_attempts` 0: no retry would help, and the job cannot continue. A paused job's chunk always
-    returns to the queue: it is tried again once the job resumes. Raises LeaseLostError.
+    Its job fails too unless it can continue without. `max_attempts` 0: no retry would help, and the job can continue without a map or a health report
+    alone. A paused job's chunk always returns to the queue: it is tried again once the job resumes. Raises LeaseLostError.
     """
     job = jobs.hold(session, lease.job_id)
     if job.status == JobStatus.PAUSED:
@@ -52,10 +52,14 @@ def fail(session: Session, lease: Lease, problem: dict[str, Any], max_attempts: 
         chunks.again(session, lease, problem, counts=True)
     else:
         chunks.end(session, lease, ChunkStatus.FAILED, error=problem)
-        if max_attempts == 0 or lease.stage not in EXPENDABLE:
+        if lease.stage == Stage.MAP or (lease.stage == Stage.HEALTH and job.spec["explainers"]):
+            # Labels, which may have been paid for, are not lost with a map or a report. The summary says that it is missing.
+            chunks.release_waiting(session, lease)
+        elif max_attempts == 0 or lease.stage not in EXPENDABLE:
             jobs.fail(session, lease.job_id, _of_job(problem, lease))
         else:
-            jobs.count_failed(session, lease.job_id, lease.units)
+            if lease.stage not in COUNTED_LATER:
+                jobs.count_failed(session, lease.job_id, lease.units)
             chunks.release_waiting(session, lease)
     budgets.close_lease(session, lease.token)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from interp.domain.errors import ConflictError, LeaseLostError
 from interp.domain.job_warnings import JobWarning, merged
@@ -17,9 +17,10 @@ from interp.observability import traces
 from interp.planning.fingerprint import models_key
 from interp.planning.plan import ChunkPlan, count, plan_check, plan_measure, plan_prepare
 from interp.planning.retry_plan import ChunkState, reopening
+from interp.store.access import quotas
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
-from interp.store.db.tables import JobRow
+from interp.store.db.tables import JobRow, JobRunRow
 from interp.store.db.text import storable
 from interp.store.listings import queries
 from interp.store.llm import reply_cache
@@ -37,19 +38,20 @@ def submit(
     idempotency_key: str | None = None,
     asked: JobSpec | None = None,
     kind: JobKind = JobKind.JOB,
+    owner: str | None = None,
 ) -> JobRow:
-    """Write a job, its budget and its first chunk, or return the key's job.
+    """Write a job, its budget and its first chunk, or return the idempotency key's job.
 
     Without `preflight` the first chunk checks the job's files; `admit` or `fail` follow. `asked` (default: `spec`) is the spec of the key, before
     facts of the files were added. The control `random_weights` adds the same job on a subject that has learned nothing, on the same budget. Raises
     ConflictError when the key was used for another spec.
     """
-    job_id = _write(session, spec, preflight, idempotency_key, asked=asked, kind=kind)
+    job_id = _write(session, spec, preflight, idempotency_key, asked=asked, kind=kind, owner=owner)
     if job_id is None:
-        return _same_request(session, str(idempotency_key), asked or spec, kind)
+        return _same_request(session, str(idempotency_key), asked or spec, kind, owner)
     budgets.create(session, job_id, spec.budget)
     if preflight is not None and kind == JobKind.JOB:
-        _write_control(session, spec, preflight, job_id)
+        _write_control(session, spec, preflight, job_id, owner)
     return get(session, job_id)
 
 
@@ -57,25 +59,30 @@ def submit_on_run(session: Session, spec: JobSpec, dictionary_id: int, run_id: i
     """Write a job on existing evidence with all its chunks; no file is read."""
     job_id = str(_write(session, spec, None, plans=plans))
     budgets.create(session, job_id, spec.budget)
-    attach(session, job_id, dictionary_id, run_id, count(spec.feature_ranges() or ()))
+    attach(session, job_id, [(dictionary_id, run_id)], count(spec.feature_ranges() or ()))
     return get(session, job_id)
 
 
 def admit(session: Session, job_id: str, spec: JobSpec, preflight: "Preflight") -> None:
-    """Queue a job whose files were checked; raises LeaseLostError where the check has ended."""
-    kind = get(session, job_id).kind
+    """Queue a job whose files were checked; raises LeaseLostError and QuotaError.
+
+    LeaseLostError: the check has ended. QuotaError: the files have more features than the key may use.
+    """
+    key_id = quotas.hold_of(session, job_id)
+    kind, owner = (job := get(session, job_id)).kind, job.owner
     found = _facts(spec, preflight) | {"spec": spec.model_dump(mode="json"), "models_key": models_key(preflight.identity)}
     if not _move(session, job_id, JobStatus.QUEUED, JobRow.status == JobStatus.CHECKING, **found):
         raise LeaseLostError(f"job {job_id} is no longer being checked")
     chunks.add(session, job_id, spec.priority, [_first_chunk(kind, preflight)])
     if kind == JobKind.JOB:
-        _write_control(session, spec, preflight, job_id)
+        _write_control(session, spec, preflight, job_id, owner)
+    quotas.recheck(session, key_id, job_id)
 
 
-def submitted(session: Session, spec: JobSpec, idempotency_key: str, kind: JobKind = JobKind.JOB) -> JobRow | None:
-    """Return the key's earlier job or None; raises ConflictError where its spec was another."""
-    known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == idempotency_key))
-    return None if known is None else _same_request(session, idempotency_key, spec, kind)
+def submitted(session: Session, spec: JobSpec, idempotency_key: str, kind: JobKind = JobKind.JOB, owner: str | None = None) -> JobRow | None:
+    """Return the owner's job of this key or None; raises ConflictError for another spec."""
+    known = session.scalar(select(JobRow.id).where(JobRow.idempotency_key == _stored_key(idempotency_key, owner)))
+    return None if known is None else _same_request(session, idempotency_key, spec, kind, owner)
 
 
 def control_of(session: Session, job_id: str) -> JobRow | None:
@@ -92,6 +99,7 @@ def _write(
     control_of: str | None = None,
     plans: Sequence[ChunkPlan] = (),
     kind: JobKind = JobKind.JOB,
+    owner: str | None = None,
 ) -> str | None:
     """Return the new job's id, or None where the key has one.
 
@@ -103,10 +111,11 @@ def _write(
         "status": JobStatus.CHECKING if preflight is None and not plans else JobStatus.QUEUED,
         "priority": spec.priority,
         "spec": spec.model_dump(mode="json"),
-        "idempotency_key": key,
+        "idempotency_key": None if key is None else _stored_key(key, owner),
         "request_digest": _digest(asked or spec, kind),
         "features_failed": 0,
         "control_of": control_of,
+        "owner": owner,
         # A control's subject has other weights than those that were checked.
         "models_key": models_key(preflight.identity) if preflight is not None and control_of is None else None,
         "traceparent": traces.traceparent(),
@@ -123,9 +132,9 @@ def _first_chunk(kind: str, preflight: "Preflight") -> ChunkPlan:
     return plan_measure() if kind == JobKind.CHECK else plan_prepare(preflight.fingerprint)
 
 
-def _write_control(session: Session, spec: JobSpec, preflight: "Preflight", job_id: str) -> None:
+def _write_control(session: Session, spec: JobSpec, preflight: "Preflight", job_id: str, owner: str | None) -> None:
     if "random_weights" in spec.controls and spec.subject.weights == "trained":
-        _write(session, _random_weights(spec), preflight, control_of=job_id)
+        _write(session, _random_weights(spec), preflight, control_of=job_id, owner=owner)
 
 
 def _facts(spec: JobSpec, preflight: "Preflight | None") -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _facts(spec: JobSpec, preflight: "Preflight | None") -> dict[str, Any]:
     ranges = spec.feature_ranges()
     features = None if preflight is None else preflight.n_features
     return {
-        "features_total": features if ranges is None else count(ranges) * spec.dictionary.sides,
+        "features_total": features if ranges is None else sum(count(ranges) * one.dictionary.sides for one in spec.each),
         "warnings": merged((), () if preflight is None else preflight.warnings),
         "corpus": None if preflight is None else preflight.corpus,
     }
@@ -156,8 +165,8 @@ def start(session: Session, job_id: str) -> None:
 def complete(session: Session, job_id: str, summary: dict[str, Any]) -> None:
     """Complete a job, whose last chunk is done, and its run."""
     if _move(session, job_id, JobStatus.COMPLETED, summary=summary, finished_at=now(session)):
-        run_id = session.scalar(select(JobRow.run_id).where(JobRow.id == job_id))
-        if run_id is not None:
+        # In the order of their numbers: jobs with the same runs must not wait for each other.
+        for run_id in sorted(runs_of(session, job_id)):
             runs.complete(session, run_id)
 
 
@@ -238,7 +247,7 @@ def retry(session: Session, job_id: str) -> JobRow:
     if not found.ready and not found.waiting:
         why = "Nothing of it failed, or its chunks were cleared away since."
         raise ConflictError(f"Job {job_id} has nothing to try again.", why=why, job=job_id, status_of_job=job.status)
-    reply_cache.forget(session, reply_cache.unusable(session, job_id, job.run_id))
+    reply_cache.forget(session, reply_cache.unusable(session, job_id, runs_of(session, job_id)))
     reopened = {*found.ready, *found.waiting}
     paused_time.count_rest(session, job_id, {state.stage for state in states if state.id in reopened}, job.finished_at if job.started_at else None)
     for target, chunk_ids in ((ChunkStatus.READY, found.ready), (ChunkStatus.WAITING, found.waiting)):
@@ -256,10 +265,25 @@ def settle(session: Session, job_id: str) -> None:
         _move(session, job_id, JobStatus.CANCELLED, finished_at=now(session))
 
 
-def attach(session: Session, job_id: str, dictionary_id: int, run_id: int, features: int) -> None:
-    """Write prepare's results: the job's dictionary and run, and its number of features."""
-    found = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
-    session.execute(update(JobRow).where(JobRow.id == job_id).values(found))
+def attach(session: Session, job_id: str, found: Sequence[tuple[int, int]], features: int) -> None:
+    """Write prepare's results: each dictionary's id and run, and the number of features of all."""
+    dictionary_id, run_id = found[0]
+    values = {"dictionary_id": dictionary_id, "run_id": run_id, "features_total": features}
+    session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+    rows = [{"job_id": job_id, "place": place, "run_id": run_id} for place, (_, run_id) in enumerate(found)]
+    upsert(session, JobRunRow, rows, keys=["job_id", "place"], update=["run_id"])
+
+
+def runs_of(session: Session, job_id: str) -> list[int]:
+    """Return the runs of the job's dictionaries in order; none before they are known."""
+    return list(session.scalars(select(JobRunRow.run_id).where(JobRunRow.job_id == job_id).order_by(JobRunRow.place)))
+
+
+def of_both(session: Session, first: int, second: int) -> list[str]:
+    """Return the jobs that made or added to both runs."""
+    other = aliased(JobRunRow)
+    statement = select(JobRunRow.job_id).join(other, other.job_id == JobRunRow.job_id)
+    return list(session.scalars(statement.where(JobRunRow.run_id == first, other.run_id == second).order_by(JobRunRow.job_id)))
 
 
 def warn(session: Session, job_id: str, warnings: Sequence[JobWarning]) -> None:
@@ -302,11 +326,12 @@ def _set_budget(session: Session, job_id: str, budget: BudgetSpec) -> None:
 def _random_weights(spec: JobSpec) -> JobSpec:
     """Return the job on a random subject; a named dictionary becomes `model-random@layer-set`."""
     subject = spec.subject.model_copy(update={"weights": "random"})
-    dictionary = (
-        spec.dictionary.model_copy(update={"name": spec.dictionary.name.replace("@", "-random@", 1)}) if spec.dictionary.name else spec.dictionary
-    )
+    dictionaries = [
+        one.dictionary.model_copy(update={"name": one.dictionary.name.replace("@", "-random@", 1)}) if one.dictionary.name else one.dictionary
+        for one in spec.each
+    ]
     controls = tuple(name for name in spec.controls if name != "random_weights")
-    return spec.model_copy(update={"subject": subject, "dictionary": dictionary, "controls": controls})
+    return spec.with_dictionaries(dictionaries).model_copy(update={"subject": subject, "controls": controls})
 
 
 def _digest(spec: JobSpec, kind: JobKind) -> str:
@@ -322,8 +347,13 @@ def _move(session: Session, job_id: str, target: JobStatus, *where: ColumnElemen
     return moved
 
 
-def _same_request(session: Session, key: str, spec: JobSpec, kind: JobKind) -> JobRow:
-    job = session.scalars(select(JobRow).where(JobRow.idempotency_key == key)).one()
+def _stored_key(key: str, owner: str | None) -> str:
+    """Return the column's value: one owner's key is never another's job."""
+    return key if owner is None else hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
+
+
+def _same_request(session: Session, key: str, spec: JobSpec, kind: JobKind, owner: str | None) -> JobRow:
+    job = session.scalars(select(JobRow).where(JobRow.idempotency_key == _stored_key(key, owner))).one()
     if job.request_digest != _digest(spec, kind):
         raise ConflictError(
             f"The idempotency key {key!r} belongs to another request.",

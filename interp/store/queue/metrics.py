@@ -94,15 +94,18 @@ def _ended(session: Session) -> dict[str, Readings]:
 
 def _llm(session: Session) -> dict[str, Readings]:
     sums = [func.sum(LlmTotalRow.__table__.c[name]) for name in TOTALS]
-    found: dict[str, dict[Labels, float]] = {name: defaultdict(float) for name in ("calls", "attempts", "llm_tokens", "cost", "unpriced")}
+    found: dict[str, dict[Labels, float]] = {
+        name: defaultdict(float) for name in ("calls", "attempts", "llm_tokens", "cached_tokens", "cost", "unpriced")
+    }
     for model, status, *totals in session.execute(
         select(LlmTotalRow.model, LlmTotalRow.status, *sums).group_by(LlmTotalRow.model, LlmTotalRow.status)
     ):
-        calls, attempts, asked, said, picodollars, unpriced = map(float, totals)
+        calls, attempts, asked, said, cached, picodollars, unpriced = map(float, totals)
         found["calls"][model, status] += calls
         found["attempts"][model,] += attempts
         found["llm_tokens"][model, "prompt"] += asked
         found["llm_tokens"][model, "completion"] += said
+        found["cached_tokens"][model,] += cached
         found["cost"][model,] += picodollars / PICO
         found["unpriced"][model,] += unpriced
     return dict(found)

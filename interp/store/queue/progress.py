@@ -14,7 +14,10 @@ from interp.store.db.tables import ChunkRow, JobRow, StageCountRow
 from interp.store.listings import queries
 from interp.store.queue.chunks import leased_by_stage
 
-UNITS = {Stage.CHECK: "percent", Stage.MEASURE: "percent", Stage.PREPARE: "percent", Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+PERCENT = (Stage.CHECK, Stage.MEASURE, Stage.PREPARE, Stage.MAP, Stage.HEALTH)
+UNITS = dict.fromkeys(PERCENT, "percent") | {Stage.COLLECT: "tokens", Stage.SUMMARISE: "chunks"}
+# A stage's first unit says when it began, not how fast it is: a rate takes this share of the units, or so long.
+RATED_SHARE, RATED_SECONDS = 0.01, 60.0
 QUEUES = sorted(set(QUEUE_OF.values()))
 
 
@@ -32,7 +35,7 @@ class StageProgress:
     """One stage of a job; `done` and `total` count `unit`, `chunks` chunks by status.
 
     `seconds` is wall time from the stage's first start to its last end (or now, or the pause), without pauses and the time between an end and a
-    retry. `eta_seconds` is None until a rate is known.
+    retry. `eta_seconds` is None until a rate is known: after 1% of the units, or a minute.
     """
 
     stage: Stage
@@ -114,7 +117,8 @@ def _stage(kept: StageCountRow, leased: int, units: int, started_at: datetime | 
         # A job of an older version, whose chunk counted as one.
         unit = "chunks"
     # Percents take unequal times, so there is no rate.
-    remaining = seconds / done * (total - done) if done and unit != "percent" else None
+    has_rate = unit != "percent" and done > 0 and (done >= RATED_SHARE * total or seconds >= RATED_SECONDS)
+    remaining = seconds / done * (total - done) if has_rate else None
     eta = remaining if kept.open else 0.0
     return StageProgress(stage, unit, done, total, _chunks(kept, leased), started, finished, seconds, eta)
 
@@ -135,13 +139,13 @@ def _chunks(kept: StageCountRow, leased: int) -> dict[str, int]:
 def _counts(job: JobRow, stages: Mapping[Stage, StageProgress]) -> RequestCounts:
     total = job.features_total or 0
     last = stages.get(Stage.SCORE) or stages.get(Stage.EXPLAIN)
-    # Retention deleted the chunks of some completed jobs before such sums were kept.
-    ended = total if not stages and job.status == JobStatus.COMPLETED else last.done if last else 0
+    # Some completed jobs explain nothing, and retention deleted the chunks of others before such sums were kept.
+    ended = last.done if last else total if job.status == JobStatus.COMPLETED else 0
     return RequestCounts(total, max(ended - job.features_failed, 0), job.features_failed)
 
 
 def _eta(stages: tuple[StageProgress, ...], moment: datetime) -> datetime | None:
-    open_stages = [stage for stage in stages if stage.stage not in (Stage.CHECK, Stage.MEASURE, Stage.PREPARE, Stage.SUMMARISE)]
+    open_stages = [stage for stage in stages if stage.stage not in (*PERCENT, Stage.SUMMARISE)]
     remaining = [stage.eta_seconds for stage in open_stages]
     if not remaining or None in remaining:
         return None

@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Engine, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from interp.domain.lifecycle import JOB_ENDS, ChunkStatus, JobStatus, Stage
+from interp.planning.retry_plan import READERS
 from interp.store.db.dialect import now, skip_locked
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import Base, ChunkRow, JobRow, LlmCallRow, LlmReplyRow, RunRow, WebhookRow, WorkerRow
+from interp.store.db.tables import AuditRow, Base, ChunkRow, JobRow, JobRunRow, LlmCallRow, LlmReplyRow, RunRow, WebhookRow, WorkerRow
 from interp.store.queue import jobs
 from interp.store.queue.chunks import changed_rows
 
@@ -45,6 +46,7 @@ def _read_by_live_jobs(session: Session, keys: Sequence[Any]) -> set[Any]:
 RULES = {
     "calls": RetentionRule(LlmCallRow, LlmCallRow.id, lambda moment: LlmCallRow.job_id.in_(select(JobRow.id).where(_over_before(moment)))),
     "replies": RetentionRule(LlmReplyRow, LlmReplyRow.key, lambda moment: LlmReplyRow.created_at < moment, _read_by_live_jobs),
+    "audit": RetentionRule(AuditRow, AuditRow.id, lambda moment: AuditRow.at < moment),
     "webhooks": RetentionRule(WebhookRow, WebhookRow.id, lambda moment: WebhookRow.next_attempt_at.is_(None) & (WebhookRow.created_at < moment)),
 }
 
@@ -87,16 +89,17 @@ def delete_silent_workers(session: Session, seconds: float) -> int:
 
 
 def needs_partials(session: Session, job_id: str) -> bool:
-    """Return whether a merge, now or after a retry, may need the job's partial evidence."""
-    unmerged = exists().where(ChunkRow.job_id == JobRow.id, ChunkRow.stage.in_((Stage.COMBINE, Stage.MERGE)), ChunkRow.status != ChunkStatus.DONE)
-    return bool(session.scalar(select(exists().where(JobRow.id == job_id, JobRow.status != JobStatus.CANCELLED, unmerged))))
+    """Return whether a chunk, now or after a retry, may read the job's partial evidence."""
+    unread = exists().where(ChunkRow.job_id == JobRow.id, ChunkRow.stage.in_(READERS), ChunkRow.status != ChunkStatus.DONE)
+    return bool(session.scalar(select(exists().where(JobRow.id == job_id, JobRow.status != JobStatus.CANCELLED, unread))))
 
 
 def corpora_in_use(session: Session) -> set[str] | None:
     """Return digests of open jobs' tokenised corpora; None while a job is in preparation."""
     if session.scalar(select(exists().where(ChunkRow.stage == Stage.PREPARE, ChunkRow.status == ChunkStatus.LEASED))):
         return None
-    read = select(RunRow.corpus).join(JobRow, JobRow.run_id == RunRow.id).where(JobRow.status.not_in(JOB_ENDS))
+    of_job = select(RunRow.corpus).join(JobRunRow, JobRunRow.run_id == RunRow.id).join(JobRow, JobRow.id == JobRunRow.job_id)
+    read = of_job.where(JobRow.status.not_in(JOB_ENDS))
     return {corpus["tokens_digest"] for corpus in session.scalars(read)}
 
 

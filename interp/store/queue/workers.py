@@ -1,7 +1,7 @@
 """Store worker processes, for planning (`metrics` counts them)."""
 
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 
 from sqlalchemy import delete, func, select
@@ -11,6 +11,8 @@ from interp.domain.lifecycle import Queue
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
 from interp.store.db.tables import WorkerRow
+
+MOST_SHOWN = 1000
 
 
 @dataclass(slots=True)
@@ -37,6 +39,25 @@ def seen(session: Session, owner: str, info: WorkerInfo) -> None:
 def gone(session: Session, owner: str) -> None:
     """Delete a worker process, which has ended."""
     session.execute(delete(WorkerRow).where(WorkerRow.owner == owner))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A live worker process, and how many pairs of models it has open."""
+
+    name: str
+    queue: str
+    device: str | None
+    models: int
+    started_at: datetime
+    seen_at: datetime
+
+
+def alive(session: Session, seconds: float) -> list[LiveWorker]:
+    """Return the workers seen within some seconds, by queue and name."""
+    statement = select(WorkerRow).where(WorkerRow.seen_at >= now(session) - timedelta(seconds=seconds)).order_by(WorkerRow.queue, WorkerRow.name)
+    rows = session.scalars(statement.limit(MOST_SHOWN))
+    return [LiveWorker(row.name, row.queue, row.device, len(row.loaded_models), row.started_at, row.seen_at) for row in rows]
 
 
 def memory_of(session: Session, queue: Queue, seconds: float) -> int | None:

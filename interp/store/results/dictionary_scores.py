@@ -15,6 +15,7 @@ from interp.planning.plan import Range
 from interp.score.best import ORDER, UNSCORED, Candidates
 from interp.store.db.bulk import update_rows
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
+from interp.store.results import label_texts
 from interp.store.results.evidence import within
 
 # Rows per portion that are read, computed and written.
@@ -125,7 +126,9 @@ def save_adjusted(session: Session, scores: Iterable[AdjustedScore]) -> None:
 def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) -> None:
     """List each feature with its best explanation, from input ascending by feature."""
     for some in _cut(best):
-        update_rows(session, FeatureRow, [{"run_id": run_id} | asdict(item) for item in some], ["run_id", "feature"])
+        ids = label_texts.save(session, [item.label for item in some if item.label is not None])
+        rows = [{"run_id": run_id, "label_id": None if item.label is None else ids[item.label]} | asdict(item) for item in some]
+        update_rows(session, FeatureRow, rows, ["run_id", "feature"])
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:

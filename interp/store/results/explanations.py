@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from interp.domain.explanation import Explanation, ExplanationFamily
+from interp.explain.imported import ForeignLabel
 from interp.planning.plan import Range
 from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
@@ -15,6 +16,7 @@ from interp.store.db.tables import ExplanationRow as Row
 from interp.store.results.evidence import within
 
 KEYS = ("run_id", "feature", "explainer", "settings_digest")
+UNLABELLED = Row.text.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +39,38 @@ def load(session: Session, family: ExplanationFamily, ranges: Sequence[Range]) -
     return {row.feature: (row.id, Explanation(row.feature, row.explainer, row.text, row.failure, row.rule, row.provenance)) for row in rows}
 
 
+def imported(session: Session, run_id: int, method: str, ranges: Sequence[Range]) -> dict[int, ForeignLabel]:
+    """Return each feature's latest label that an import wrote under a method's name."""
+    of = (Row.run_id == run_id, Row.explainer == method, Row.job_id.is_(None), Row.text.is_not(None), within(Row.feature, ranges))
+    found: dict[int, ForeignLabel] = {}
+    for feature, text, provenance in session.execute(select(Row.feature, Row.text, Row.provenance).where(*of).order_by(Row.id)):
+        kept = {name: provenance.get(name) for name in ("author", "method", "source", "source_digest") if provenance.get(name)}
+        found[feature] = ForeignLabel(text, kept)
+    return found
+
+
 def candidates(session: Session, family: ExplanationFamily, job_id: str) -> list[NullCandidate]:
     """Return candidates for nulls, ascending by feature: the job's explanations and earlier ones.
 
     What other jobs write meanwhile is left out, so that every chunk of a job chooses from the same.
     """
-    before = select(JobRow.created_at).where(JobRow.id == job_id).scalar_subquery()
     statement = (
         select(Row.feature, EvidenceRow.density, func.length(Row.text))
         .join(EvidenceRow, (EvidenceRow.run_id == Row.run_id) & (EvidenceRow.feature == Row.feature))
-        .where(*_of(family), Row.text.is_not(None), (Row.job_id == job_id) | (Row.created_at < before))
+        .where(*_can_be_nulls(family, job_id))
         .order_by(Row.feature)
     )
     return [NullCandidate(*row) for row in session.execute(statement)]
+
+
+def count_candidates(session: Session, family: ExplanationFamily, job_id: str) -> int:
+    """Return the number of candidates for nulls, which grows where a retry explains more features."""
+    return session.execute(select(func.count()).select_from(Row).where(*_can_be_nulls(family, job_id))).scalar_one()
+
+
+def _can_be_nulls(family: ExplanationFamily, job_id: str) -> tuple[ColumnElement[bool], ...]:
+    before = select(JobRow.created_at).where(JobRow.id == job_id).scalar_subquery()
+    return (*_of(family), Row.text.is_not(None), (Row.job_id == job_id) | (Row.created_at < before))
 
 
 def save(session: Session, family: ExplanationFamily, explanations: Sequence[Explanation], job_id: str | None) -> None:
@@ -60,7 +81,7 @@ def save(session: Session, family: ExplanationFamily, explanations: Sequence[Exp
     shared = asdict(family) | {"job_id": job_id, "created_at": now(session)}
     rows = [asdict(explanation) | shared for explanation in explanations]
     # Never over a good one. New rows are among those written, which have no scores yet.
-    written = [row.id for row in upsert(session, Row, rows, KEYS, where=Row.text.is_(None), returning=[Row.id])]
+    written = [row.id for row in upsert(session, Row, rows, KEYS, where=UNLABELLED, returning=[Row.id])]
     session.execute(delete(ScoreRow).where(ScoreRow.explanation_id.in_(written)).execution_options(synchronize_session=False))
 
 

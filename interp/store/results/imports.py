@@ -26,6 +26,7 @@ class ImportedRun:
     id: int
     dictionary_id: int
     name: str
+    hook_point: str
     features: tuple[int, ...]
     labels: int
 
@@ -69,7 +70,7 @@ def _save(session: Session, item: RecordedDictionary, records: str, subject_id: 
         select(DictionaryRow.name, RunRow.number).join(RunRow, RunRow.dictionary_id == DictionaryRow.id).where(RunRow.id == run_id)
     ).one()
     fires = tuple(one.feature for one in item.evidence if one.statistics.tokens_active)
-    return ImportedRun(run_id, dictionary_id, f"{name}/{number}", fires, len(item.labels))
+    return ImportedRun(run_id, dictionary_id, f"{name}/{number}", item.hook_point, fires, len(item.labels))
 
 
 def _save_labels(session: Session, run_id: int, labels: Iterable[HumanLabel], source: str, author: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
@@ -12,8 +12,11 @@ from interp.domain.lifecycle import JOB_ENDS, JobStatus
 from interp.domain.vocabulary import Vocabulary
 from interp.store.db.bulk import insert
 from interp.store.db.dialect import now
-from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRow, RunRow, SubjectRow
+from interp.store.db.tables import DictionaryRow, EvidenceRow, FeatureRow, JobRow, JobRunRow, RunRow, SubjectRow
 from interp.store.listings import queries
+
+if TYPE_CHECKING:
+    from interp.explain.endpoint import DictionaryPlace
 
 # A run's number, or the start of its digest; eight digits and more are a digest's.
 NUMBER, DIGEST = re.compile(r"[1-9][0-9]{0,6}", re.ASCII), re.compile(r"[0-9a-f]{8,64}", re.ASCII)
@@ -75,6 +78,16 @@ def vocabulary_of(session: Session, run_id: int) -> Vocabulary:
     return Vocabulary.from_bytes(session.scalars(subject.with_only_columns(SubjectRow.vocabulary)).one())
 
 
+def place_of(session: Session, run_id: int) -> "DictionaryPlace":
+    """Return the names of the run's dictionary and of the place that it reads."""
+    # Imported here: a process that only reads results does without clients of language models.
+    from interp.explain.endpoint import DictionaryPlace
+
+    columns = (DictionaryRow.name, DictionaryRow.n_features, DictionaryRow.polarity, SubjectRow.name, DictionaryRow.hook_point, DictionaryRow.d_in)
+    statement = RUNS.join(SubjectRow, SubjectRow.id == DictionaryRow.subject_id).where(RunRow.id == run_id).with_only_columns(*columns)
+    return DictionaryPlace(*session.execute(statement).one())
+
+
 def complete(session: Session, run_id: int) -> None:
     """Mark a run completed and count its features, so that it may become current."""
     covered = select(func.count()).select_from(EvidenceRow).where(EvidenceRow.run_id == run_id).scalar_subquery()
@@ -124,7 +137,8 @@ def _none_finished(session: Session, dictionary: DictionaryRow) -> NotFoundError
     """Return the error that names the running job, and how to see its results."""
     last = session.execute(
         select(RunRow.number, JobRow.id, JobRow.status)
-        .outerjoin(JobRow, JobRow.run_id == RunRow.id)
+        .outerjoin(JobRunRow, JobRunRow.run_id == RunRow.id)
+        .outerjoin(JobRow, JobRow.id == JobRunRow.job_id)
         .where(RunRow.dictionary_id == dictionary.id)
         .order_by(func.coalesce(JobRow.status, JobStatus.CANCELLED).in_(JOB_ENDS), RunRow.id.desc(), JobRow.created_at.desc())
         .limit(1)
@@ -189,12 +203,23 @@ def covered(session: Session, ids: Collection[int]) -> dict[int, int]:
 
 def jobs_of(session: Session, ids: Collection[int]) -> dict[int, list[JobRow]]:
     """Return the last jobs of some runs, the newest first."""
-    place = func.row_number().over(partition_by=JobRow.run_id, order_by=(JobRow.created_at.desc(), JobRow.id)).label("place")
-    ranked = select(JobRow.id, place).where(JobRow.run_id.in_(ids)).subquery()
-    newest = select(JobRow).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.place <= MOST_JOBS)
+    place = func.row_number().over(partition_by=JobRunRow.run_id, order_by=(JobRow.created_at.desc(), JobRow.id)).label("newest")
+    of_runs = select(JobRow.id, JobRunRow.run_id, place).join(JobRunRow, JobRunRow.job_id == JobRow.id).where(JobRunRow.run_id.in_(ids))
+    ranked = of_runs.subquery()
+    newest = select(JobRow, ranked.c.run_id).join(ranked, ranked.c.id == JobRow.id).where(ranked.c.newest <= MOST_JOBS)
     found: dict[int, list[JobRow]] = {}
-    for row in session.scalars(newest.order_by(JobRow.created_at.desc(), JobRow.id)):
-        found.setdefault(int(row.run_id or 0), []).append(row)
+    for row, run_id in session.execute(newest.order_by(JobRow.created_at.desc(), JobRow.id)):
+        found.setdefault(run_id, []).append(row)
+    return found
+
+
+def of_jobs(session: Session, ids: Collection[str]) -> dict[str, list[tuple[RunRow, DictionaryRow]]]:
+    """Return the runs of some jobs, with their dictionaries, in the order of the specs."""
+    pairs = select(JobRunRow.job_id, RunRow, DictionaryRow).join(RunRow, RunRow.id == JobRunRow.run_id)
+    of_ids = pairs.join(DictionaryRow, DictionaryRow.id == RunRow.dictionary_id).where(JobRunRow.job_id.in_(ids))
+    found: dict[str, list[tuple[RunRow, DictionaryRow]]] = {}
+    for job_id, run, dictionary in session.execute(of_ids.order_by(JobRunRow.job_id, JobRunRow.place)):
+        found.setdefault(job_id, []).append((run, dictionary))
     return found
 
 

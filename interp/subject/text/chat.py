@@ -1,7 +1,7 @@
 """Messages of a chat as text and ids, by the tokenizer's chat template.
 
-The template is a program of whoever made the model: it runs in the sandbox of transformers, and its output is bounded. It loads torch, so only gpu
-workers render messages.
+The template is a program of whoever made the model: it runs in the sandbox of transformers, in a process of its own (`chat_process`). AutoTokenizer,
+which knows the BOS, loads torch, so only gpu workers render messages.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.domain.cleaning import one_line
-from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
-from interp.observability.import_time import without_collecting
 from interp.subject.location import read_subject_bytes
+from interp.subject.text import chat_process
 from interp.subject.text.chat_template import read_template
 from interp.subject.text.special import ROLES, TokenizerSettings
 from interp.subject.text.tokenizer import bos_of
 from interp.subject.text.tokenizer_file import guarded, open_backend
-
-RENDERED = 50_000_000  # characters of a conversation; longer ones are of no model
 
 Message = Mapping[str, str]
 
@@ -37,21 +33,7 @@ class Chat:
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the text of messages with `role` and `content`; raises TokenizerMismatchError."""
-        with without_collecting():
-            from transformers.utils.chat_template_utils import render_jinja_template
-        given: dict[str, Any] = {"conversations": [[dict(message) for message in messages]], "chat_template": self.template, **self.tokens}
-        try:
-            rendered: Any = render_jinja_template(**given)
-            text = str(rendered[0][0])
-        except Exception as cause:  # a template raises whatever its author's program raises
-            raise TokenizerMismatchError(
-                "The subject's chat template cannot render the messages.",
-                why=one_line(str(cause) or type(cause).__name__, 300),
-                cure="Compare roles and their order with the model's card, or give the corpus as text.",
-            ) from cause
-        if len(text) > RENDERED:
-            raise TokenizerMismatchError("The subject's chat template writes too much.", cure="Give the corpus as text.")
-        return text
+        return chat_process.render(self.template, self.tokens, messages)
 
     def encode(self, messages: Sequence[Message]) -> NDArray[np.uint32]:
         """Return ids uint32 of messages, special tokens included, without a BOS at the start.

@@ -2,13 +2,12 @@
 
 import logging
 from functools import lru_cache
-from pathlib import Path
 
 from interp.domain.errors import FileMissingError, SubjectError
 from interp.domain.spec import SubjectSpec
 from interp.observability.import_time import without_collecting
 from interp.security import allowed_files
-from interp.subject.location import check_folder, is_folder, read_subject_json
+from interp.subject.location import check_folder, read_subject_json, reading, source_of
 from interp.subject.text.tokenizer_file import panics_as_errors
 
 LOG = logging.getLogger(__name__)
@@ -22,7 +21,7 @@ Stamps = tuple[tuple[str, int, int], ...]
 def library_bos(spec: SubjectSpec) -> tuple[str | None] | None:
     """Return AutoTokenizer's BOS (or None) in a tuple; None for files that it cannot open."""
     check_folder(spec)
-    return None if _names_files(spec) else _bos(spec.model, spec.revision, _stamps(spec))
+    return None if _names_files(spec) else _bos(source_of(spec), spec.revision, _stamps(spec))
 
 
 @lru_cache(maxsize=64)
@@ -53,11 +52,10 @@ def _is_about_the_files(error: Exception) -> bool:
 
 def _stamps(spec: SubjectSpec) -> Stamps:
     """Return names, sizes and times of a folder's JSON files, to detect changes."""
-    if not is_folder(spec):
-        return ()
-    folder = Path(spec.model)
-    found = ((name, allowed_files.current().status(folder / name)) for name in allowed_files.names_in(folder) if name.endswith(".json"))
-    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+    with reading(spec) as folder:
+        names = [] if folder is None else [folder / name for name in allowed_files.names_in(folder) if name.endswith(".json")]
+        found = ((path.name, allowed_files.current().status(path)) for path in names)
+        return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
 def _names_files(spec: SubjectSpec) -> bool:

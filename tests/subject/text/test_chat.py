@@ -9,6 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from interp.domain.errors import TokenizerMismatchError
 from interp.domain.spec import SubjectSpec
+from interp.subject.text import chat_process
 from interp.subject.text.chat import open_chat
 from tests.subject.tokenizers_of import byte_level
 
@@ -55,6 +56,8 @@ def test_the_template_of_the_settings(tmp_path: Path, stored: Any) -> None:
         "{{ messages.__class__.__mro__ }}",
         "{{ ''.__class__.__base__.__subclasses__() }}",
         "{% for i in range(10 ** 9) %}x{% endfor %}",
+        "{{ 'x' * 10 ** 8 }}",
+        "{{ 'x' * 10 ** 12 }}",
         "{% for message in messages %}{{ message.pop('role') }}{% endfor %}",
         "{{ 1 / 0 }}",
         "{% for %}",
@@ -63,6 +66,16 @@ def test_the_template_of_the_settings(tmp_path: Path, stored: Any) -> None:
 def test_a_template_that_does_what_it_should_not_is_refused(tmp_path: Path, template: str) -> None:
     with pytest.raises(TokenizerMismatchError, match="cannot render"):
         open_chat(write(tmp_path, template)).render(MESSAGES)
+
+
+@pytest.mark.parametrize("template", ["{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ 9 ** (9 ** (9 ** 9)) }}"])
+def test_a_template_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    monkeypatch.setattr(chat_process, "RENDER_SECONDS", 0.5)
+    with pytest.raises(TokenizerMismatchError, match=r"takes more than 0\.5 s") as refused:
+        open_chat(write(tmp_path, template)).render(MESSAGES)
+    assert "give the corpus as text" in refused.value.cure
+    monkeypatch.undo()
+    assert open_chat(write(tmp_path)).render(MESSAGES[1:]).startswith("<|bos|>"), "another process renders the next"
 
 
 def test_messages_that_the_template_refuses_and_a_model_without_one(tmp_path: Path) -> None:

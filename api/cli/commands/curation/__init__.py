@@ -1,0 +1,1 @@
+"""Commands of what people curate: lists of features, and reviews of labels."""

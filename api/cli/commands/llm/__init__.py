@@ -1,0 +1,1 @@
+"""Commands of what goes to language models by files."""

@@ -1,0 +1,1 @@
+"""Parts of a health report's page."""

@@ -1,0 +1,1 @@
+"""Serve HTML pages for people, from the same reads as the REST routes."""

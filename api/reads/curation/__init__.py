@@ -1,0 +1,1 @@
+"""Answers of what people curate: lists of features, and reviews of labels."""

@@ -1,0 +1,84 @@
+"""Read the league table of a run."""
+
+from api.reads.names import run_name
+from api.schemas.curation.league import ExplainerCostAnswer, LeagueAnswer, LeagueDifferenceAnswer, LeagueDivisionAnswer, LeagueEntryAnswer
+from interp.analysis.league import Difference, Division, Entry, Key, Table
+from interp.store.db.engine import Session
+from interp.store.listings import queries
+from interp.store.results import league, runs
+
+Costs = dict[Key, ExplainerCostAnswer | None]
+
+
+def table(session: Session, dictionary: str, run: str | None) -> LeagueAnswer:
+    """Return the explainers of a run compared by each scorer; raises NotFoundError."""
+    of = queries.dictionary(session, dictionary)
+    shown = runs.shown(session, of, run)
+    found = Table()
+    for rows in league.scores(session, shown.id):
+        found.add(rows)
+    judges, costs = league.judges(session, shown.id), _costs(session, shown.id)
+    divisions = [_division(one, judges.get(one.scorer), costs) for one in found.divisions()]
+    return LeagueAnswer(dictionary=of.name, run=run_name(shown, of), divisions=divisions)
+
+
+def _costs(session: Session, run_id: int) -> Costs:
+    """Return the mean cost of a label by explainer and settings.
+
+    Calls are recorded by job and explainer: what a job spent is divided by the labels that it made.
+    """
+    made = league.jobs_of(session, run_id)
+    costs: Costs = {}
+    for (explainer, digest), (jobs, _) in made.items():
+        spent = league.spending(session, jobs, explainer) if jobs else None
+        labels = sum(count for (name, _), (others, count) in made.items() if name == explainer and others & jobs)
+        costs[explainer, digest] = (
+            None
+            if spent is None
+            else ExplainerCostAnswer(calls=spent.calls / labels, tokens=spent.tokens / labels, usd=None if spent.usd is None else spent.usd / labels)
+        )
+    return costs
+
+
+def _division(of: Division, judge: str | None, costs: Costs) -> LeagueDivisionAnswer:
+    return LeagueDivisionAnswer(
+        scorer=of.scorer[0],
+        settings_digest=of.scorer[1],
+        judge=judge,
+        metric=of.metric,
+        entries=[_entry(entry, costs) for entry in of.entries],
+        differences=[_difference(one) for one in of.differences],
+    )
+
+
+def _entry(of: Entry, costs: Costs) -> LeagueEntryAnswer:
+    low, high = of.interval or (None, None)
+    return LeagueEntryAnswer(
+        explainer=of.explainer[0],
+        settings_digest=of.explainer[1],
+        features=of.features,
+        common=of.common,
+        mean=of.mean,
+        low=low,
+        high=high,
+        mean_lift=of.mean_lift,
+        better_than_null=of.better_than_null,
+        better_than_pattern=of.better_than_pattern,
+        why=of.why,
+        cost=costs.get(of.explainer),
+    )
+
+
+def _difference(of: Difference) -> LeagueDifferenceAnswer:
+    low, high = of.found.interval or (None, None)
+    return LeagueDifferenceAnswer(
+        first=of.first[0],
+        first_settings=of.first[1],
+        second=of.second[0],
+        second_settings=of.second[1],
+        pairs=of.found.pairs,
+        difference=of.found.difference,
+        low=low,
+        high=high,
+        why=of.found.why,
+    )

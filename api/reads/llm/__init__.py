@@ -1,0 +1,1 @@
+"""Answers of what goes to language models by files."""

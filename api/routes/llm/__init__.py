@@ -1,0 +1,1 @@
+"""Routes of what goes to language models by files."""

@@ -1,0 +1,1 @@
+"""Schemas of what goes to language models by files."""

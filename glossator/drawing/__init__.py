@@ -1,0 +1,1 @@
+"""Drawing of features and figures as HTML and SVG."""

@@ -1,0 +1,1 @@
+"""Health of a dictionary: figures of all its features, beside controls."""

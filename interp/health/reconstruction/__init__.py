@@ -1,0 +1,1 @@
+"""Reconstructions of a dictionary, by themselves and in the forward pass of its subject."""

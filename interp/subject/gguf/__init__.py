@@ -1,0 +1,1 @@
+"""Subjects in GGUF files."""
