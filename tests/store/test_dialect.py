@@ -33,9 +33,8 @@ def test_a_lease_of_the_future_is_over_unless_its_worker_has_renewed_it_since(en
 PLANNER = ("jit", "enable_hashjoin", "enable_mergejoin")
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_statements_are_not_compiled_and_joins_are_forbidden_for_a_search_alone(engine: Engine) -> None:
-    if engine.dialect.name != "postgresql":
-        pytest.skip("SQLite has no planner switches")
     with snapshot(engine) as session:
         assert is_postgresql(session)
 
