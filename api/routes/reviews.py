@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
 
 from api.http.access.audit import made_at
 from api.http.access.scopes import needs
@@ -15,6 +15,7 @@ from api.schemas.curation.reviews import AgreementAnswer, NewReviewRequest, Queu
 from api.schemas.examples import EXAMPLES
 from interp.domain.access import Scope
 from interp.store.db.engine import transaction
+from workers.label_vectors import embed_texts
 
 router = APIRouter(prefix="/v1", tags=["explanations"])
 
@@ -24,7 +25,14 @@ NewReview = Annotated[NewReviewRequest, Body(openapi_examples={"edit": {"value":
 @router.post("/dictionaries/{dictionary}/features/{index}/reviews", status_code=201, responses=answers(EXAMPLES["review"], 404, 422, status=201))
 @needs(Scope.REVIEW)
 def create_review(
-    response: Response, engine: Store, caller: Caller, dictionary: DictionaryReference, index: FeatureIndex, wanted: NewReview, run: Run = None
+    response: Response,
+    afterwards: BackgroundTasks,
+    engine: Store,
+    caller: Caller,
+    dictionary: DictionaryReference,
+    index: FeatureIndex,
+    wanted: NewReview,
+    run: Run = None,
 ) -> ReviewAnswer:
     """Accept, edit, flag or comment a feature's label.
 
@@ -34,6 +42,8 @@ def create_review(
     with transaction(engine) as session:
         made = reads.create(session, caller, dictionary, index, run, wanted)
         response.headers["Location"] = made_at(f"/v1/reviews?author={made.author}")
+    if made.text is not None:
+        afterwards.add_task(embed_texts, engine, [made.text])  # a second of work where the embedder is not open yet
     return made
 
 

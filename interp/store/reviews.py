@@ -14,7 +14,7 @@ from interp.planning.settings_digest import human_family
 from interp.store.db.dialect import now
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, ReviewRow, RunRow, ScoreRow
 from interp.store.listings.queries import in_list
-from interp.store.results import explanations, labels
+from interp.store.results import dictionary_scores, explanations
 
 Verdict = Literal["accept", "edit", "flag", "comment"]
 QueueOrder = Literal["worst", "random"]
@@ -87,7 +87,7 @@ def _save_label(session: Session, run_id: int, wanted: NewReview, text: str) -> 
         session.execute(delete(ScoreRow).where(ScoreRow.explanation_id == row.id).execution_options(synchronize_session=False))
         row.text, row.provenance, row.created_at = text, provenance, now(session)
         session.flush()
-    labels.show(session, family, [wanted.feature])
+    dictionary_scores.show_best_of(session, run_id, [wanted.feature])
 
 
 def page(

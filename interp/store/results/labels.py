@@ -11,7 +11,6 @@ from interp.domain.digests import digest_of
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.store.db.tables import FeatureRow
 from interp.store.results import dictionary_scores, explanations
-from interp.store.results.dictionary_scores import BestExplanation
 
 Label = tuple[int, str, str, str | None]
 
@@ -39,16 +38,5 @@ def save(session: Session, run_id: int, labels: Sequence[Label], digest: str, so
         made = [Explanation(feature, method, text, provenance=provenance | scored.get(feature, {})) for feature, text in first.items()]
         explanations.save(session, family, made, job_id=None)
         written += len(first)
-        show(session, family, sorted(first))
+        dictionary_scores.show_best_of(session, run_id, sorted(first))
     return written
-
-
-def show(session: Session, family: ExplanationFamily, features: Sequence[int]) -> None:
-    """List the features that have no explanation yet with these."""
-    empty = set(session.scalars(select(FeatureRow.feature).where(FeatureRow.run_id == family.run_id, FeatureRow.explanation_id.is_(None))))
-    ranges = [(feature, feature + 1) for feature in features if feature in empty]
-    found: dict[int, tuple[int, Explanation]] = {}
-    for start in range(0, len(ranges), dictionary_scores.PORTION):
-        found |= explanations.load(session, family, ranges[start : start + dictionary_scores.PORTION])
-    best = (BestExplanation(feature, key, made.text) for feature, (key, made) in sorted(found.items()))
-    dictionary_scores.show_best(session, family.run_id, best)
