@@ -1,10 +1,11 @@
-"""`glossator run` in real processes: shared, stopped before a limit, killed at it, and begun again."""
+"""Run `glossator run` in real processes: shared, stopped, killed and begun again."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from interp.domain.lifecycle import ChunkStatus, Stage
 from interp.domain.spec import JobSpec
 from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import ChunkRow, JobRow
+from interp.store.db.temporary_database import own_database
 from tests.workers.test_supervisor import until
 
 pytestmark = pytest.mark.timeout(600)
@@ -28,10 +30,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture
-def database(home: Path) -> str:
-    """SQLite, which tasks of one machine share; PostgreSQL under many workers is `test_cluster`'s matter."""
-    return f"sqlite:///{home}/glossator.db"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
+    """A database that is not there yet, or has no table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{home}/glossator.db"
+        return
+    with own_database(str(request.getfixturevalue("postgres_url"))) as url:
+        yield url
 
 
 @pytest.fixture
