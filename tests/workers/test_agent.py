@@ -1,7 +1,8 @@
-"""Jobs whose explainer has texts tried on the subject, from end to end on both dialects."""
+"""Run jobs whose explainer has texts tried on the subject, on both dialects."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from interp.domain.lifecycle import Queue, Stage
 from interp.domain.spec import JobSpec
 from interp.explain.proposal import KEPT_TOKENS, LONGEST_TEXT
 from interp.llm.prompt_text import parse_fenced
+from interp.planning.settings_digest import family_of
 from interp.store.db.engine import snapshot, transaction
 from interp.store.db.tables import ChunkRow, ExplanationRow, MeasurementRow, ScoreRow
 from interp.store.queue import jobs
@@ -19,6 +21,7 @@ from tests.fakes.full_server import FullServer
 from tests.store import steps
 from tests.workers.asking import complete, recorded, spec_of, state, submit
 from workers.runtime import Runtime
+from workers.tasks import measurements
 from workers.worker import drain
 
 pytestmark = pytest.mark.timeout(300)
@@ -112,7 +115,6 @@ def test_the_labels_do_not_depend_on_chunks_nor_on_workers_that_die(
     with transaction(runtime.engine) as session:
         for table in (ScoreRow, ExplanationRow, MeasurementRow):
             session.execute(delete(table))
-    from workers.tasks import measurements
 
     saved, died = measurements.save_rounds, []
 
@@ -187,3 +189,21 @@ def test_proposals_are_bounded_by_the_jobs_budget(runtime: Runtime, server: Full
     assert found.pause_reason is not None and found.pause_reason["code"] == "budget-reached"
     assert len(recorded(runtime, job_id)) <= 5
     assert state(runtime, job_id).spent.calls <= 5
+
+
+def test_a_round_that_is_proposed_anew_leaves_no_later_rounds_of_the_old_one(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
+    spec = asked(tiny_job, server)
+    complete(runtime, spec)
+    with snapshot(runtime.engine) as session:
+        row = session.scalars(select(ExplanationRow).where(ExplanationRow.explainer == "agent", ExplanationRow.text.is_not(None))).first()
+        assert row is not None
+        family, ranges = family_of(spec, spec.explainers[0], row.run_id, server.base_url), [(row.feature, row.feature + 1)]
+        (before,) = measurements.tried_rounds(session, family, ROUNDS, ranges).values()
+    assert len(before) == ROUNDS
+    anew = replace(before[0].proposal, ideas=("something else",))
+    with transaction(runtime.engine) as session:
+        measurements.save_rounds(session, family, measurements.PROPOSED, 1, {row.feature: anew})
+        measurements.save_rounds(session, family, measurements.TRIED, 1, {row.feature: replace(before[0], proposal=anew)})
+    with snapshot(runtime.engine) as session:
+        (after,) = measurements.tried_rounds(session, family, ROUNDS, ranges).values()
+    assert [one.proposal for one in after] == [anew], "the second round answered to the old first one"

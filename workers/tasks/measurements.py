@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from interp.domain.digests import digest_of
 from interp.domain.explanation import ExplanationFamily
-from interp.domain.spec import ExplainerSpec
+from interp.domain.spec import MOST_TRIALS, ExplainerSpec
 from interp.domain.vocabulary import Vocabulary
 from interp.explain import registry as explainers
 from interp.explain.base import TokenChanges
@@ -89,7 +89,13 @@ def tried_rounds(session: Session, family: ExplanationFamily, rounds: int, range
 
 
 def save_rounds(session: Session, family: ExplanationFamily, name: str, turn: int, made: Mapping[int, Proposal | TriedRound]) -> None:
-    """Write what was proposed or tried in a round."""
+    """Write what was proposed or tried in a round.
+
+    Later rounds of features with a new proposal are deleted: they answered to another one.
+    """
+    if name == PROPOSED:
+        later = [stage.format(after) for after in range(turn + 1, MOST_TRIALS + 1) for stage in (PROPOSED, TRIED)]
+        measurements.remove(session, family.run_id, later, family.settings_digest, list(made))
     measurements.save(session, family.run_id, name.format(turn), family.settings_digest, {feature: asdict(one) for feature, one in made.items()})
 
 

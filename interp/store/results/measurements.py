@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from interp.planning.plan import Range
@@ -35,3 +35,11 @@ def save(session: Session, run_id: int, name: str, settings_digest: str, measure
     shared = {"run_id": run_id, "name": name, "settings_digest": settings_digest, "created_at": now(session)}
     rows = [shared | {"feature": feature, "content": pack(json.dumps(storable(content)))} for feature, content in sorted(measured.items())]
     upsert(session, Row, rows, KEYS)
+
+
+def remove(session: Session, run_id: int, names: Sequence[str], settings_digest: str, features: Sequence[int]) -> None:
+    """Delete some measurements of features."""
+    of = (Row.run_id == run_id, Row.name.in_(names), Row.settings_digest == settings_digest)
+    for start in range(0, len(features), RANGES_AT_ONCE):
+        some = Row.feature.in_(features[start : start + RANGES_AT_ONCE])
+        session.execute(delete(Row).where(*of, some).execution_options(synchronize_session=False))
