@@ -45,7 +45,12 @@ def source(document: Mapping[str, Any]) -> str:
 def _alias(name: str, kind: str) -> str:
     """Return the line of an enumeration, on several lines where it is too long."""
     line = f"{name} = {kind}"
-    return line if len(line) <= LONGEST_LINE else f"{name} = Literal[\n    {kind.removeprefix('Literal[')[:-1]}\n]"
+    if len(line) <= LONGEST_LINE:
+        return line
+    values = kind.removeprefix("Literal[")[:-1]
+    if len(values) > LONGEST_LINE - 4:
+        values = ",\n    ".join(values.split(", ")) + ","
+    return f"{name} = Literal[\n    {values}\n]"
 
 
 def _is_object(schema: Mapping[str, Any]) -> bool:

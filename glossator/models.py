@@ -7,7 +7,21 @@ from typing import Any, Literal, TypedDict
 
 from glossator.records import Record
 
-FeatureSort = Literal["index", "score", "lift", "shrunken_score", "q_value", "density", "max_activation", "label"]
+FeatureSort = Literal[
+    "index",
+    "score",
+    "lift",
+    "shrunken_score",
+    "p_value",
+    "q_value",
+    "density",
+    "tokens_active",
+    "max_activation",
+    "mean_active",
+    "firing_level",
+    "label",
+    "explainer",
+]
 JobKind = Literal["job", "check"]
 JobStatus = Literal["checking", "queued", "running", "paused", "cancelling", "cancelled", "completed", "failed"]
 MapColour = Literal["score", "shrunken_score", "lift", "q_value", "density", "max_activation"]
@@ -572,6 +586,7 @@ class FeatureAnswer(Record):
     score: float | None
     shrunken_score: float | None
     lift: float | None
+    p_value: float | None
     q_value: float | None
     density: float | None
     tokens_active: int | None
@@ -616,6 +631,7 @@ class FeatureSummary(Record):
     score: float | None
     shrunken_score: float | None
     lift: float | None
+    p_value: float | None
     q_value: float | None
     density: float | None
     tokens_active: int | None
@@ -954,6 +970,7 @@ class ListedFeature(Record):
     score: float | None
     shrunken_score: float | None
     lift: float | None
+    p_value: float | None
     q_value: float | None
     density: float | None
     tokens_active: int | None
@@ -1390,6 +1407,7 @@ class SearchHit(Record):
     score: float | None
     shrunken_score: float | None
     lift: float | None
+    p_value: float | None
     q_value: float | None
     density: float | None
     tokens_active: int | None
@@ -1689,14 +1707,25 @@ class ListFeaturesFilters(TypedDict, total=False):
     min_density: float | None
     max_density: float | None
     max_q_value: float | None
+    min_shrunken_score: float | None
+    max_shrunken_score: float | None
+    max_p_value: float | None
+    min_tokens_active: int | None
+    max_tokens_active: int | None
+    min_max_activation: float | None
+    max_max_activation: float | None
+    min_mean_active: float | None
+    max_mean_active: float | None
+    min_firing_level: float | None
+    max_firing_level: float | None
     state: Literal["active", "rare", "dead"] | None
     list: str | None
     q: str | None
+    explainer: str | None
     sort: FeatureSort | None
     order: Literal["asc", "desc"] | None
     run: str | None
     expand: str | None
-    explainer: str | None
 
 
 class ListFilesFilters(TypedDict, total=False):
@@ -1734,6 +1763,17 @@ class SearchLabelsFilters(TypedDict, total=False):
     min_density: float | None
     max_density: float | None
     max_q_value: float | None
+    min_shrunken_score: float | None
+    max_shrunken_score: float | None
+    max_p_value: float | None
+    min_tokens_active: int | None
+    max_tokens_active: int | None
+    min_max_activation: float | None
+    max_max_activation: float | None
+    min_mean_active: float | None
+    max_mean_active: float | None
+    min_firing_level: float | None
+    max_firing_level: float | None
     state: Literal["active", "rare", "dead"] | None
     list: str | None
     q: str | None
@@ -1742,6 +1782,3 @@ class SearchLabelsFilters(TypedDict, total=False):
     run: str | None
     scorer: str | None
     explainer: str | None
-    max_p_value: float | None
-    min_max_activation: float | None
-    max_max_activation: float | None

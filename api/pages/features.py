@@ -30,7 +30,7 @@ from interp.store.listings.label_codes import LabelCodes
 router = APIRouter(prefix="/dictionaries", include_in_schema=False)
 
 # What a ranking by words or meaning can filter by, beyond the listing.
-OF_SEARCH = ("explainer", "scorer", "max_p_value", "min_max_activation", "max_max_activation")
+OF_SEARCH = ("scorer",)
 PREVIEWED = 4
 # Lists that are offered by name; others can be written.
 MOST_LISTS = 200
@@ -53,11 +53,7 @@ class FeaturesQuery(FeatureFilters):
 
     by: TextMode = TextMode.LABEL
     columns: tuple[Literal[NAMES], ...] = Field(default=(), max_length=len(NAMES))  # type: ignore[valid-type]
-    explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL)
     scorer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL)
-    max_p_value: float | None = Field(default=None, ge=0, le=1)
-    min_max_activation: float | None = Field(default=None, allow_inf_nan=False)
-    max_max_activation: float | None = Field(default=None, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

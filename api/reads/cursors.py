@@ -21,6 +21,7 @@ WITHOUT_NUL = r"^[^\x00]*$"
 # Parts of a place, within the ranges of the database's columns: a forged cursor must not cause a database error.
 FeatureIndex = Annotated[int, Field(ge=0, lt=2**31)]
 RowId = Annotated[int, Field(ge=0, lt=2**63)]
+Count = RowId
 Figure = Annotated[float, Field(allow_inf_nan=False)]
 Words = Annotated[str, StringConstraints(pattern=WITHOUT_NUL)]
 

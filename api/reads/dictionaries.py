@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from api.reads import cursors, pages
-from api.reads.cursors import WITHOUT_NUL, FeatureIndex, Figure, RowId, Words
+from api.reads.cursors import WITHOUT_NUL, Count, FeatureIndex, Figure, RowId, Words
 from api.reads.names import corpus_name, exact, run_name
 from api.schemas.dictionaries import DictionaryAnswer, DictionaryPage, FeaturePage, ListedFeature
 from interp.domain.errors import InputError
@@ -25,10 +25,15 @@ FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
     FeatureSort.SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.LIFT: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.SHRUNKEN_SCORE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
+    FeatureSort.P_VALUE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.Q_VALUE: TypeAdapter(tuple[RowId, Figure | None, FeatureIndex]),
     FeatureSort.DENSITY: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
+    FeatureSort.TOKENS_ACTIVE: TypeAdapter(tuple[RowId, Count, FeatureIndex]),
     FeatureSort.MAX_ACTIVATION: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
+    FeatureSort.MEAN_ACTIVE: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
+    FeatureSort.FIRING_LEVEL: TypeAdapter(tuple[RowId, Figure, FeatureIndex]),
     FeatureSort.LABEL: TypeAdapter(tuple[RowId, Words | None, FeatureIndex]),
+    FeatureSort.EXPLAINER: TypeAdapter(tuple[RowId, Words | None, FeatureIndex]),
 }
 
 
@@ -37,6 +42,7 @@ class FeatureFilters(FeatureBounds):
 
     model_config = ConfigDict(extra="forbid")
 
+    explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Who wrote the label.")
     sort: FeatureSort = Field(default=FeatureSort.INDEX, description="Features without a value come last in both directions.")
     order: Literal["asc", "desc"] = "asc"
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
@@ -58,9 +64,10 @@ class FeatureFilters(FeatureBounds):
 
     def query(self, session: Session, run_id: int, after: Position | None) -> FeatureQuery:
         """Return the query of a run's features; raises NotFoundError for an unknown list."""
-        wanted = self.model_dump(include=set(FeatureFilters.model_fields) - {"order", "cursor", "run", "q", "max_q_value", "list"})
+        wanted = self.model_dump(include=set(FeatureFilters.model_fields) - {"order", "cursor", "run", "q", "max_p_value", "max_q_value", "list"})
         of_list = feature_lists.id_of(session, self.list)
-        return FeatureQuery(run_id, descending=self.order == "desc", after=after, text=self.q, max_q=self.max_q_value, list_id=of_list, **wanted)
+        renamed: dict[str, Any] = {"text": self.q, "max_p": self.max_p_value, "max_q": self.max_q_value, "list_id": of_list}
+        return FeatureQuery(run_id, descending=self.order == "desc", after=after, **renamed, **wanted)
 
 
 def dictionaries(session: Session, cursor: str | None, limit: int) -> DictionaryPage:
@@ -132,12 +139,12 @@ def features(session: Session, dictionary: str, filters: FeatureFilters) -> Feat
 
 
 def check_density(run: RunRow, dictionary: DictionaryRow, filters: FeatureFilters) -> None:
-    """Raise InputError for bounds of densities that an imported run does not know."""
-    if not run.tokens and (filters.min_density is not None or filters.max_density is not None):
+    """Raise InputError for bounds of figures that an imported run does not know."""
+    if not run.tokens and (unknown := filters.of_whole_corpora()):
         raise InputError(
-            f"The density of the features of {run_name(run, dictionary)} is not known.",
+            f"The density of the features of {run_name(run, dictionary)} is not known, nor are their counts and means.",
             why="Its evidence was imported from records, which are not a whole corpus.",
-            cure="Leave out min_density and max_density.",
+            cure=f"Leave out {', '.join(unknown)}.",
         )
 
 

@@ -94,7 +94,7 @@ def _next(session: Session, dictionary: DictionaryRow, run: RunRow, index: int, 
 def ranked(rows: Sequence[ExplanationRow], scores: Mapping[int, Sequence[ScoreRow]], shown: Container[int]) -> list[ExplanationRow]:
     """Return a feature's explanations, the `shown` one first, then by `interp.score.best`."""
     pairs = [(row.id, score) for row in rows for score in scores.get(row.id, ())]
-    columns = ([getattr(score, name) for _, score in pairs] for name in ("scorer", "value", "shrunken_value", "lift", "q_value"))
+    columns = ([getattr(score, name) for _, score in pairs] for name in ("scorer", "value", "shrunken_value", "lift", "q_value", "p_value"))
     unscored = best.unscored([0] * len(rows), [row.id for row in rows])
     found = best.Candidates.joined([unscored, best.scored([0] * len(pairs), [made for made, _ in pairs], *columns)])
     order = list(dict.fromkeys(found.explanations[best.in_order(found)].tolist()))

@@ -58,6 +58,7 @@ class FeatureSummary(ResponseModel):
         default=None, description="The score drawn to the dictionary's mean by as much as it is uncertain: what to rank by."
     )
     lift: float | None
+    p_value: float | None = Field(default=None, description="The lift's p value.")
     q_value: float | None
     density: float | None = Field(description="Null, as are the counts and the mean, in an imported run, whose records are not a whole corpus.")
     tokens_active: int | None

@@ -36,7 +36,8 @@ class Changes:
 def candidates(scorer: str, table: ScoreTable) -> Candidates:
     """Return one scorer's scores as candidates for the best explanation."""
     ranks = np.full(len(table), rank_of(scorer), np.int16)
-    return Candidates(table.features, table.explanations, ranks, table.values, table.shrunken_values, table.lifts, table.q_values)
+    figures = (table.values, table.shrunken_values, table.lifts, table.q_values, table.p_values)
+    return Candidates(table.features, table.explanations, ranks, *figures)
 
 
 def changed(before: ScoreTable, after: ScoreTable) -> Changes:

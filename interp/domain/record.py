@@ -97,6 +97,7 @@ LISTED = (
     "score",
     "shrunken_score",
     "lift",
+    "p_value",
     "q_value",
     "density",
     "tokens_active",

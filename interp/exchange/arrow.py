@@ -22,6 +22,7 @@ FIGURES = {
     "score": pa.float64(),
     "shrunken_score": pa.float64(),
     "lift": pa.float64(),
+    "p_value": pa.float64(),
     "q_value": pa.float64(),
     "density": pa.float64(),
     "tokens_active": pa.int64(),

@@ -58,12 +58,12 @@ def plan_of(session: Session, request: ExportRequest) -> ExportPlan:
     """Return the plan of an export; raises NotFoundError and InputError."""
     row = queries.dictionary(session, request.dictionary)
     run = runs.shown(session, row, request.run)
-    if not run.tokens and (request.min_density is not None or request.max_density is not None):
-        raise InputError("The density of imported features is not known.", cure="Leave out min_density and max_density.")
+    if not run.tokens and (unknown := request.of_whole_corpora()):
+        raise InputError("The density of imported features is not known, nor are their counts and means.", cure=f"Leave out {', '.join(unknown)}.")
     form = format_of(request.format)
-    bounds = {name: getattr(request, name) for name in FeatureBounds.model_fields if name not in ("q", "max_q_value", "list")}
+    bounds = {name: getattr(request, name) for name in FeatureBounds.model_fields if name not in ("q", "max_p_value", "max_q_value", "list")}
     list_id = feature_lists.id_of(session, request.list)
-    features = FeatureQuery(run.id, text=request.q, max_q=request.max_q_value, list_id=list_id, **bounds)
+    features = FeatureQuery(run.id, text=request.q, max_p=request.max_p_value, max_q=request.max_q_value, list_id=list_id, **bounds)
     parts = form.facts.parts if request.parts is None else frozenset(request.parts)
     query = RecordQuery(features, parts, request.explainer, is_imported=not run.tokens, items_of=form.facts.items_of)
     options = FormatOptions(license=request.license)

@@ -33,7 +33,7 @@ class Candidates:
     features                                   int32 [N]
     explanations                               int64 [N]  ids, ascending with age
     ranks                                      int16 [N]  the scorer's place in `ORDER`; UNSCORED without a score
-    values, shrunken_values, lifts, q_values   float64 [N]  NaN is None
+    values, shrunken_values, lifts, q_values, p_values   float64 [N]  NaN is None
     """
 
     features: NDArray[np.integer]
@@ -43,6 +43,7 @@ class Candidates:
     shrunken_values: NDArray[np.float64]
     lifts: NDArray[np.float64]
     q_values: NDArray[np.float64]
+    p_values: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -65,7 +66,7 @@ def rank_of(scorer: str | None) -> int:
 def unscored(features: Sequence[int], explanations: Sequence[int]) -> Candidates:
     """Return explanations without a score as candidates."""
     nothing = [None] * len(features)
-    return scored(features, explanations, nothing, nothing, nothing, nothing, nothing)
+    return scored(features, explanations, *[nothing] * 6)
 
 
 def scored(
@@ -76,10 +77,11 @@ def scored(
     shrunken_values: Sequence[float | None],
     lifts: Sequence[float | None],
     q_values: Sequence[float | None],
+    p_values: Sequence[float | None],
 ) -> Candidates:
     """Return pairs of an explanation and a score of it as candidates, from columns."""
     ranks = np.array([rank_of(name) for name in scorers], np.int16)
-    figures = [np.array(column, dtype=np.float64) for column in (values, shrunken_values, lifts, q_values)]
+    figures = [np.array(column, dtype=np.float64) for column in (values, shrunken_values, lifts, q_values, p_values)]
     return Candidates(np.array(features, np.int32), np.array(explanations, np.int64), ranks, *figures)
 
 

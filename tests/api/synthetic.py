@@ -141,6 +141,7 @@ def feature_row(run_id: int, feature: int, **columns: Any) -> dict[str, Any]:
         "label": None,
         "score": None,
         "lift": None,
+        "p_value": None,
         "q_value": None,
     }
     return {"run_id": run_id, "feature": feature} | defaults | columns
@@ -148,7 +149,7 @@ def feature_row(run_id: int, feature: int, **columns: Any) -> dict[str, Any]:
 
 def as_it_may_be(row: dict[str, Any]) -> dict[str, Any]:
     """A row of `features` that was drawn: what never fires has no figures."""
-    figures = ("score", "lift", "shrunken_score", "q_value")
+    figures = ("score", "lift", "shrunken_score", "p_value", "q_value")
     return row | {name: None for name in figures if name in row} if row.get("state") == "dead" else row
 
 

@@ -22,7 +22,12 @@ rows_strategy = st.lists(
             "score": numbers,
             "lift": numbers,
             "shrunken_score": numbers,
+            "p_value": numbers,
             "q_value": numbers,
+            "tokens_active": st.sampled_from([0, 7, 2**40]),
+            "mean_active": st.sampled_from([0.0, 2.5]),
+            "firing_level": st.sampled_from([0.0, 1.5]),
+            "explainer": st.sampled_from([None, "a", "b"]),
             "density": st.sampled_from([0.0, 0.001, 0.5]),
             "max_activation": st.sampled_from([0.0, 2.5, 7.0]),
             "label": st.sampled_from([None, "a", "ab", "b", "c"]),
@@ -101,7 +106,7 @@ def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: Feat
     """Deep pages cost what the first one does: the plan is a search of the sort's own index, from the cursor."""
     if store.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plans are held in tests/store/test_plans.py")
-    after = Position("a" if sort is FeatureSort.LABEL else 0.5, 7)
+    after = Position("a" if sort in (FeatureSort.LABEL, FeatureSort.EXPLAINER) else 0.5, 7)
     plan = []
     for statement in keyset.statements(queries.feature_listing(FeatureQuery(1, sort=sort, descending=descending, after=after))):
         compiled = str(statement.compile(store, compile_kwargs={"literal_binds": True}))

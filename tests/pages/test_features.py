@@ -20,14 +20,14 @@ def test_a_filter_changes_the_table_and_the_address_which_shows_the_same_again(d
     page = desk.open(AT)
     assert len(listed(page)) == FEATURES
     page.get_by_text("Figures", exact=True).click()
-    page.get_by_label("Score, at least").fill("0.7")
-    page.get_by_label("Score, at least").blur()
+    page.get_by_label("Score, at least", exact=True).fill("0.7")
+    page.get_by_label("Score, at least", exact=True).blur()
     page.wait_for_url("**/features?min_score=0.7")
     expect(page.locator("[data-row]")).to_have_count(3)
     assert listed(page) == ["7", "8", "9"]
     page.reload()
     assert listed(page) == ["7", "8", "9"]
-    assert page.get_by_label("Score, at least").input_value() == "0.7"
+    assert page.get_by_label("Score, at least", exact=True).input_value() == "0.7"
 
 
 def test_typing_a_text_searches_and_a_heading_sorts(desk: Watched) -> None:
@@ -41,7 +41,7 @@ def test_typing_a_text_searches_and_a_heading_sorts(desk: Watched) -> None:
     assert "sort=score" in page.url and "q=%5B3%5D" in page.url
 
 
-def test_a_ranking_by_words_has_more_filters(desk: Watched) -> None:
+def test_a_ranking_by_words_has_the_filters_of_figures(desk: Watched) -> None:
     page = desk.open(f"{AT}?q=self&by=words&min_max_activation=12&explainer=pattern")
     assert sorted(listed(page)) == ["8", "9"]
     desk.check_accessibility()
@@ -106,7 +106,7 @@ def test_columns_are_chosen_and_a_phone_has_the_whole_table(desk: Watched, phone
     phone.check_width()
     page = desk.open(AT)
     page.get_by_text("Columns", exact=True).click()
-    page.get_by_label("Shrunken").check()
+    page.get_by_label("Shrunken", exact=True).check()
     page.locator("thead th", has_text="Shrunken").wait_for()
     assert "columns=shrunken_score" in page.url
 
@@ -130,7 +130,7 @@ def test_a_form_without_scripts_sends_empty_fields(server: Service, query: str) 
 
 
 @pytest.mark.parametrize(
-    "query", ["columns=none", "by=x", "min_score=nan", "max_p_value=0.5", "q=a&by=words&sort=lift", "cursor=x", "run=none", "x=1"]
+    "query", ["columns=none", "by=x", "min_score=nan", "scorer=detection", "q=a&by=words&sort=lift", "cursor=x", "run=none", "x=1"]
 )
 def test_what_cannot_be_asked_is_refused(server: Service, query: str) -> None:
     assert 400 <= httpx.get(f"{server.url}{AT}?{query}", headers=BROWSER).status_code < 500

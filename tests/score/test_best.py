@@ -23,15 +23,16 @@ class Pair:
     shrunken: float | None = None
     lift: float | None = None
     q_value: float | None = None
+    p_value: float | None = None
 
 
 figures = st.sampled_from([None, -1.0, 0.0, 0.25, 0.5, 1.0])
-pairs = st.builds(Pair, st.integers(0, 2), st.integers(1, 5), st.sampled_from([None, "unknown", *ORDER]), figures, figures, figures, figures)
+pairs = st.builds(Pair, st.integers(0, 2), st.integers(1, 5), st.sampled_from([None, "unknown", *ORDER]), *[figures] * 5)
 
 
 def best_of(*found: Pair) -> list[Pair]:
     """One pair per feature; equal pairs stand for one another."""
-    columns = zip(*map(astuple, found), strict=True) if found else [[]] * 7
+    columns = zip(*map(astuple, found), strict=True) if found else [[]] * 8
     chosen = best.best(best.scored(*columns))
     rows = zip(*(getattr(chosen, name).tolist() for name in chosen.__slots__), strict=True)
     return [Pair(of, made, ORDER[rank] if rank < len(ORDER) else None, *map(_none, rest)) for of, made, rank, *rest in rows]

@@ -34,7 +34,12 @@ row_of_features = st.fixed_dictionaries(
         "score": figures,
         "lift": figures,
         "shrunken_score": figures,
+        "p_value": figures,
         "q_value": figures,
+        "tokens_active": st.sampled_from([0, 7, 2**40]),
+        "mean_active": st.sampled_from([0.0, 2.5]),
+        "firing_level": st.sampled_from([0.0, 1.5]),
+        "explainer": st.sampled_from([None, "a", "Z"]),
         "density": st.sampled_from([0.0, 0.001, 0.5]),
         "max_activation": st.sampled_from([0.0, 2.5, 7.0]),
         "state": st.sampled_from(["active", "rare", "dead"]),
@@ -44,11 +49,24 @@ row_of_features = st.fixed_dictionaries(
 rows_of_features = st.lists(row_of_features, max_size=5) | st.lists(row_of_features, min_size=15, max_size=30)
 FILTERS_OF_FEATURES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("min_score", "max_score", "min_lift", "max_lift", "max_q"), (-0.5, 0.0, 0.25)),
+    **dict.fromkeys(("min_shrunken_score", "max_shrunken_score", "max_p"), (0.0, 0.25)),
+    "min_tokens_active": (7,),
+    "max_tokens_active": (7,),
+    "min_max_activation": (2.5,),
+    "max_max_activation": (2.5,),
+    "min_mean_active": (2.5,),
+    "max_mean_active": (0.0,),
+    "min_firing_level": (1.5,),
+    "max_firing_level": (0.0,),
+    "explainer": ("a", "b"),
     "min_density": (0.001,),
     "max_density": (0.001,),
     "state": ("active", "rare", "dead"),
     "text": ("alp", "ALPHA", "a", "a b", "%", "_z", "\\", "été", "Été", "eta alpha"),
 }
+# What `min_` and `max_` of a filter are of.
+BOUNDED = {name: name for name in ("score", "lift", "shrunken_score", "density", "tokens_active", "max_activation", "mean_active", "firing_level")}
+BOUNDED |= {"p": "p_value", "q": "q_value"}
 SINGLE = [(name, value) for name, values in FILTERS_OF_FEATURES.items() for value in values]
 # None, each of them, and each two: what passes more is soon nothing.
 filters_of_features = st.sampled_from([dict(some) for number in range(3) for some in combinations(SINGLE, number)])
@@ -63,13 +81,13 @@ def lower(value: str) -> str:
 
 
 def passes(row: dict[str, Any], filters: dict[str, Any]) -> bool:
-    for name, column in (("score", "score"), ("lift", "lift"), ("density", "density"), ("q", "q_value")):
+    for name, column in BOUNDED.items():
         low, high = filters.get(f"min_{name}"), filters.get(f"max_{name}")
         if (low is not None or high is not None) and row[column] is None:
             return False
         if (low is not None and row[column] < low) or (high is not None and row[column] > high):
             return False
-    if filters.get("state", row["state"]) != row["state"]:
+    if filters.get("state", row["state"]) != row["state"] or filters.get("explainer", row["explainer"]) != row["explainer"]:
         return False
     return "text" not in filters or (row["label"] is not None and lower(filters["text"]) in lower(row["label"]))
 
@@ -188,12 +206,20 @@ def add_explanations(engine: Engine, rows: list[dict[str, Any]]) -> None:
 
 BIG = {"features", "explanations", "scores", "evidence", "score_items", "chunks", "jobs"}
 FEATURES = 30_000
+DEEP: dict[FeatureSort, float | str] = {
+    FeatureSort.INDEX: 15_000,
+    FeatureSort.TOKENS_ACTIVE: 400,
+    FeatureSort.LABEL: "word 15",
+    FeatureSort.EXPLAINER: "explainer 1",
+}
 PLACES: dict[FeatureSort, tuple[Position | None, ...]] = {
-    sort: (None, Position({FeatureSort.INDEX: 15_000, FeatureSort.LABEL: "word 15"}.get(sort, 0.4), 15_000), Position(None, 15_000))
-    for sort in FeatureSort
+    sort: (None, Position(DEEP.get(sort, 0.4), 15_000), Position(None, 15_000)) for sort in FeatureSort
 }
 PLACES[FeatureSort.INDEX] = PLACES[FeatureSort.INDEX][:2]
-for every in (FeatureSort.DENSITY, FeatureSort.MAX_ACTIVATION):
+for every in (
+    *(FeatureSort.DENSITY, FeatureSort.TOKENS_ACTIVE),
+    *(FeatureSort.MAX_ACTIVATION, FeatureSort.MEAN_ACTIVE, FeatureSort.FIRING_LEVEL),
+):
     PLACES[every] = PLACES[every][:2]
 FILTERS: tuple[dict[str, Any], ...] = (
     {},
@@ -217,10 +243,15 @@ def large(postgres_url: str) -> Iterator[Engine]:
             index,
             score=None if index % 10 == 0 else value,
             lift=None if index % 10 == 0 else value - 0.5,
+            p_value=None if index % 10 == 0 else 1 - value,
             q_value=None if index % 10 == 0 else 1 - value,
             shrunken_score=value,
             density=value / 100,
+            tokens_active=int(value * 1000),
             max_activation=value,
+            mean_active=value,
+            firing_level=value,
+            explainer=f"explainer {index % 3}",
             state="dead" if index % 10 == 0 else "active",
             label=f"word {index % 97}",
         )

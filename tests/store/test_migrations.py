@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, func, inspect, make_url, select, update
+from sqlalchemy import Engine, func, insert, inspect, make_url, select, update
 
 from interp.domain.access import Scope
 from interp.domain.errors import DatabaseUnfitError
@@ -356,4 +356,33 @@ def test_labels_listed_before_0024_are_found_afterwards(engine: Engine, database
         assert found.keys == ((1, 4),)
         listed = select(func.count()).select_from(FeatureRow).where(FeatureRow.label.is_not(None), FeatureRow.label_id.is_(None))
         assert session.execute(listed).scalar_one() == 0
+    engine.dispose()
+
+
+def test_listings_of_before_0032_show_p_values_and_explainers(engine: Engine, database_url: str) -> None:
+    """Of two scores by one scorer the p value is that of the score that is listed."""
+    synthetic.fill(engine)
+    figures = ("value", "lift", "q_value", "shrunken_value")
+    with transaction(engine) as session:
+        session.execute(update(ScoreRow).values(p_value=0.25, q_value=0.5, lift=None, shrunken_value=0.125))
+        score = session.scalars(select(ScoreRow).where(ScoreRow.value.is_not(None)).order_by(ScoreRow.id)).first()
+        assert score is not None
+        copied = {column.name: getattr(score, column.name) for column in ScoreRow.__table__.c if column.name != "id"}
+        session.execute(insert(ScoreRow).values(copied | {"settings_digest": "other", "q_value": 0.75, "p_value": 0.5}))
+        shown = {"value": 0.5, "lift": None, "q_value": 0.75, "shrunken_value": 0.125} | {"value": score.value}
+        listed = dict(zip(("score", "lift", "q_value", "shrunken_score"), (shown[name] for name in figures), strict=True))
+        row = {"explanation_id": score.explanation_id, "scorer": score.scorer, "explainer": None, "p_value": None}
+        session.execute(update(FeatureRow).where(FeatureRow.feature == score.feature).values(listed | row))
+        feature = score.feature
+    engine.dispose()
+    migrate.downgrade(database_url, "0031")
+    migrate.upgrade(database_url)
+    assert databases.differences(engine) == []
+    with snapshot(engine) as session:
+        of = {row.feature: row for row in session.scalars(select(FeatureRow))}
+        assert (of[feature].p_value, of[feature].explainer) == (0.5, "pattern")
+        made = dict(session.execute(select(ExplanationRow.id, ExplanationRow.explainer)).all())
+        assert {row.explainer for row in of.values() if row.explanation_id is None} <= {None}
+        assert all(row.explainer == made[row.explanation_id] for row in of.values() if row.explanation_id is not None)
+        assert all(row.p_value is None for row in of.values() if row.score is None)
     engine.dispose()

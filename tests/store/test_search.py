@@ -33,6 +33,8 @@ row_of_features = st.fixed_dictionaries(
         "q_value": figures,
         "density": st.sampled_from([0.0, 0.001, 0.5]),
         "max_activation": st.sampled_from([0.5, 2.0]),
+        "p_value": st.sampled_from([None, 0.0, 0.25]),
+        "explainer": st.sampled_from([None, "a", "b"]),
         "state": st.sampled_from(["active", "rare", "dead"]),
         "label": st.one_of(st.none(), st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)),
     }
@@ -46,6 +48,8 @@ filters = st.fixed_dictionaries(
         "min_density": st.just(0.001),
         "state": st.sampled_from(["active", "dead"]),
         "min_max_activation": st.just(1.0),
+        "max_p": st.just(0.0),
+        "explainer": st.just("a"),
     },
 )
 asked = st.sampled_from([*WORDS, "impor*", '"the import"', "import the", "␣the", "nothing", "été", '"os path"', "`the`"]) | st.text(max_size=12)
@@ -88,13 +92,14 @@ def passes(row: dict[str, Any], query: SearchQuery) -> bool:
         (row["lift"], query.min_lift, query.max_lift),
         (row["density"], query.min_density, query.max_density),
         (row["q_value"], None, query.max_q),
+        (row["p_value"], None, query.max_p),
         (row["max_activation"], query.min_max_activation, query.max_max_activation),
     )
     within = all(
         (low is None and high is None) or (value is not None and (low is None or value >= low) and (high is None or value <= high))
         for value, low, high in bounds
     )
-    return within and query.state in (None, row["state"])
+    return within and query.state in (None, row["state"]) and query.explainer in (None, row["explainer"])
 
 
 @pytest.mark.parametrize("few", [search.FEW, 0])

@@ -124,7 +124,7 @@ def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, 
         for item in (item for item in figures if item.value is not None):
             lift = -math.inf if item.lift is None else item.lift
             key = (ORDER.index(scorer), -float(item.value if item.shrunken_value is None else item.shrunken_value), -lift, item.explanation_id)
-            figure = (item.value, item.lift, item.q_value, item.shrunken_value)
+            figure = (item.value, item.lift, item.q_value, item.shrunken_value, item.p_value)
             offer(key, BestExplanation(item.feature, item.explanation_id, item.label, scorer, *figure))
     for feature, made, label in labels:
         offer((len(ORDER), 0.0, 0.0, made), BestExplanation(feature, made, label))

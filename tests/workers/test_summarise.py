@@ -37,7 +37,7 @@ SPEC = steps.SPEC.model_copy(
         "models": ModelsSpec(explainer=JUDGE, judge=JUDGE),
     }
 )
-EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken_score")
+EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_value", "shrunken_score", "p_value")
 
 
 class ScoredRun:

@@ -51,9 +51,6 @@ class SearchFilters(FeatureBounds):
         description="Whose score, lift, p and q value the bounds are of; else the listed scorer's.",
     )
     explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Who wrote the label.")
-    max_p_value: float | None = Field(default=None, ge=0, le=1, description="Largest p value of the lift.")
-    min_max_activation: float | None = Field(default=None, allow_inf_nan=False, description="Smallest largest activation.")
-    max_max_activation: float | None = Field(default=None, allow_inf_nan=False)
     cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before, with the same query and filters.")
     limit: int = Field(default=20, ge=1, le=queries.MAX_LIMIT, description="Hits per page.")
 
@@ -62,10 +59,8 @@ class SearchFilters(FeatureBounds):
         return {"of": "search"} | self.model_dump(mode="json", include=set(SearchFilters.model_fields) - {"cursor", "limit"})
 
     def query(self, run_ids: tuple[int, ...], list_id: int | None) -> SearchQuery:
-        renamed = {"q", "max_q_value", "list"}
-        own = self.model_dump(
-            include=(set(FeatureBounds.model_fields) | {"scorer", "explainer", "min_max_activation", "max_max_activation"}) - renamed
-        )
+        renamed = {"q", "max_p_value", "max_q_value", "list"}
+        own = self.model_dump(include=(set(FeatureBounds.model_fields) | {"scorer", "explainer"}) - renamed)
         return SearchQuery(runs=run_ids, list_id=list_id, max_q=self.max_q_value, max_p=self.max_p_value, **own)
 
 

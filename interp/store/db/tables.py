@@ -534,6 +534,12 @@ class EvidenceRow(Base):
 
 # Columns that listings of features filter by.
 FILTERED = ("state", "score", "lift", "density", "q_value")
+# Columns that listings of features are sorted by, each with an index.
+SORTED = (
+    *("feature", "score", "shrunken_score", "lift", "p_value", "q_value"),
+    *("density", "tokens_active", "max_activation", "mean_active", "firing_level"),
+    *("label", "explainer"),
+)
 
 
 def _listed_by(column: str) -> Index:
@@ -561,14 +567,16 @@ class FeatureRow(Base):
     explanation_id: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(Sortable)
     label_id: Mapped[int | None] = mapped_column(BigInteger)  # of the label's text in `labels`
+    explainer: Mapped[str | None] = mapped_column(Sortable)  # of the explanation
     scorer: Mapped[str | None] = mapped_column(String(64))  # of these figures
     score: Mapped[float | None] = mapped_column(Float)
     lift: Mapped[float | None] = mapped_column(Float)
+    p_value: Mapped[float | None] = mapped_column(Float)
     q_value: Mapped[float | None] = mapped_column(Float)
     shrunken_score: Mapped[float | None] = mapped_column(Float)
 
     __table_args__ = (
-        *(_listed_by(column) for column in ("feature", "score", "shrunken_score", "lift", "q_value", "density", "max_activation", "label")),
+        *(_listed_by(column) for column in SORTED),
         Index("ix_features_label_id", "label_id"),
     )
 

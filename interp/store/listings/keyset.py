@@ -6,6 +6,9 @@ these are found by the index of one filter, and sorted.
 
 No such index can hold a part of a text. It is searched in the next `EXAMINED` rows; where it is rare there, in the trigram index, as long as at most
 `RARE` rows have it. Otherwise the page ends after the rows examined, short or empty, with a cursor to continue from.
+
+Nor do all of them hold every figure. Where one bound alone leaves at most `EXAMINED` rows, these are found by its own index, and sorted. Otherwise
+the next `EXAMINED` rows are examined, as for a text.
 """
 
 import re
@@ -43,12 +46,26 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Inclusive bounds of a column that has an index of its own."""
+
+    column: str
+    low: float | str | None = None
+    high: float | str | None = None
+
+    def of(self, row: Any) -> Conditions:
+        """Return the conditions for a table or an alias of it."""
+        column = getattr(row, self.column)
+        return (*(() if self.low is None else (column >= self.low,)), *(() if self.high is None else (column <= self.high,)))
+
+
+@dataclass(frozen=True, slots=True)
 class KeysetListing(Generic[Row]):
     """A listing of one table.
 
     `parts` returns, for the table or an alias of it, the conditions of each range of the index, one after the other; they use only columns of `order`
     and of `covered`, which every index of the table has. The last column of `order` is the key of the rows for which `same` holds. `may_sort` says
-    that another index than that of the order may lead to few rows.
+    that another index than that of the order may lead to few rows. `uncovered` are bounds of other columns.
     """
 
     table: type[Row]
@@ -60,6 +77,7 @@ class KeysetListing(Generic[Row]):
     text: Text | None = None
     same: Conditions = ()
     may_sort: bool = False
+    uncovered: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +90,10 @@ class ListingPage(Generic[Item, Place]):
 
 def read(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row]:
     """Read one page."""
-    if listing.text is not None:
+    if listing.text is not None or listing.uncovered:
+        few = _few(session, listing)
         in_index_order(session)
-        return _search_text(session, listing)
+        return _examine(session, listing) if few is None else few
     keys: list[int] = []
     for part, statement in zip(listing.parts(listing.table), statements(listing), strict=True):
         found = _sorted(session, listing, part) if listing.may_sort else None
@@ -107,7 +126,22 @@ def _sorted(session: Session, listing: KeysetListing[Row], part: Conditions) -> 
     return session.scalars(_keys(listing, aliased(listing.table, few), ())).all()
 
 
-def _search_text(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row]:
+def _few(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row] | None:
+    """Return a page of the few rows that one uncovered bound leaves; None for many."""
+    for bound in listing.uncovered:
+        by_any_index(session)
+        within = (*listing.same, *bound.of(listing.table))
+        if session.execute(select(_key(listing)).where(*within).offset(EXAMINED).limit(1)).first() is None:
+            row = aliased(listing.table, select(listing.table).where(*within).offset(0).subquery())
+            keys: list[int] = []
+            for part in listing.parts(row):
+                keys += session.scalars(_keys(listing, row, (*part, *_examined(listing, row)))).all()
+            return _cut(_rows(session, listing, keys[: listing.limit + 1]), listing.limit)
+    return None
+
+
+def _examine(session: Session, listing: KeysetListing[Row]) -> ListingPage[Row, Row]:
+    """Return a page of the next `EXAMINED` rows with text and uncovered bounds."""
     rows: list[Row] = []
     for part in listing.parts(listing.table):
         rows += session.scalars(_search_next(listing, part).limit(listing.limit + 1 - len(rows)))
@@ -121,9 +155,9 @@ def _search_text(session: Session, listing: KeysetListing[Row]) -> ListingPage[R
 
 
 def _search_next(listing: KeysetListing[Row], part: Conditions) -> Select[Any]:
-    """Return a query for rows with the text among the next `EXAMINED` of a part."""
+    """Return a query for rows that pass among the next `EXAMINED` of a part."""
     row = aliased(listing.table, _ordered(listing, listing.table, part).limit(EXAMINED).subquery())
-    return _in_order(select(row).where(_contains(listing, row)), listing, row)
+    return _in_order(select(row).where(*_examined(listing, row)), listing, row)
 
 
 def _may_use_trigrams(session: Session, listing: KeysetListing[Row], found: int) -> bool:
@@ -137,7 +171,8 @@ def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> ListingPa
     having = select(*_columns(listing)).where(*listing.same, _contains(listing, listing.table)).limit(RARE + 1).cte("having")
     number = select(literal(-1).label("part"), null().label("key"), func.count().label("number")).select_from(having)
     row = aliased(listing.table, having)
-    parts = [select(literal(place), _keys(listing, row, part).subquery(), literal(0)) for place, part in enumerate(listing.parts(row))]
+    bounds = [condition for bound in listing.uncovered for condition in bound.of(row)]
+    parts = [select(literal(place), _keys(listing, row, (*part, *bounds)).subquery(), literal(0)) for place, part in enumerate(listing.parts(row))]
     found = sorted(session.execute(union_all(number, *parts)), key=lambda line: line.part)
     if found[0].number > RARE:
         return None
@@ -145,7 +180,8 @@ def _search_trigrams(session: Session, listing: KeysetListing[Row]) -> ListingPa
 
 
 def _columns(listing: KeysetListing[Row]) -> list[Any]:
-    return [getattr(listing.table, name) for name in dict.fromkeys((*listing.covered, *listing.order))]
+    names = (*listing.covered, *listing.order, *(bound.column for bound in listing.uncovered))
+    return [getattr(listing.table, name) for name in dict.fromkeys(names)]
 
 
 def _rows(session: Session, listing: KeysetListing[Row], keys: Sequence[int]) -> list[Row]:
@@ -170,6 +206,12 @@ def _ordered(listing: KeysetListing[Row], row: Any, part: Conditions) -> Select[
 def _in_order(statement: Select[Any], listing: KeysetListing[Row], row: Any) -> Select[Any]:
     terms = [getattr(row, name) for name in listing.order]
     return statement.order_by(*(term.desc() if listing.descending else term.asc() for term in terms))
+
+
+def _examined(listing: KeysetListing[Row], row: Any) -> Conditions:
+    """Return the conditions that only rows themselves answer."""
+    bounds = [condition for bound in listing.uncovered for condition in bound.of(row)]
+    return (*bounds, *(() if listing.text is None else (_contains(listing, row),)))
 
 
 def _contains(listing: KeysetListing[Row], row: Any) -> ColumnElement[bool]:

@@ -18,7 +18,7 @@ from interp.domain.lifecycle import JobStatus
 from interp.domain.polarity import number
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureListItemRow, FeatureRow, JobRow, RunRow, ScoreRow
 from interp.store.listings import keyset
-from interp.store.listings.keyset import Conditions, KeysetListing, ListingPage, Text
+from interp.store.listings.keyset import Bound, Conditions, KeysetListing, ListingPage, Text
 from interp.store.listings.sorting import FeatureSort as FeatureSort
 
 MAX_LIMIT = 500
@@ -29,8 +29,8 @@ Row = TypeVar("Row")
 
 PLACE_OF_EXPLANATION = ("run_id", "feature", "id")
 # Sorts for which some features have no value.
-FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE, FeatureSort.Q_VALUE})
-WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL}
+FIGURES = frozenset({FeatureSort.SCORE, FeatureSort.LIFT, FeatureSort.SHRUNKEN_SCORE, FeatureSort.P_VALUE, FeatureSort.Q_VALUE})
+WITHOUT_VALUE = FIGURES | {FeatureSort.LABEL, FeatureSort.EXPLAINER}
 # Columns that every index of features has.
 OF_EVERY_INDEX = ("run_id", "feature", "state", "score", "lift", "density", "q_value")
 
@@ -45,10 +45,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureBounds:
-    """Filters of features that every index of features holds.
+    """Filters of features.
 
-    Inclusive bounds exclude features without a value. `among` names the only features (SQLite: some ten thousand at most), `list_id` the
-    list that they are in.
+    Every index of features holds those before `min_shrunken_score`, and state. Inclusive bounds exclude features without a value. `among` names
+    the only features (SQLite: some ten thousand at most), `list_id` the list that they are in.
     """
 
     min_score: float | None = None
@@ -58,6 +58,18 @@ class FigureBounds:
     min_density: float | None = None
     max_density: float | None = None
     max_q: float | None = None
+    min_shrunken_score: float | None = None
+    max_shrunken_score: float | None = None
+    max_p: float | None = None
+    min_tokens_active: int | None = None
+    max_tokens_active: int | None = None
+    min_max_activation: float | None = None
+    max_max_activation: float | None = None
+    min_mean_active: float | None = None
+    max_mean_active: float | None = None
+    min_firing_level: float | None = None
+    max_firing_level: float | None = None
+    explainer: str | None = None
     state: str | None = None
     among: tuple[int, ...] | None = None
     list_id: int | None = None
@@ -99,7 +111,10 @@ def job(session: Session, job_id: str) -> JobRow:
 
 
 def features(session: Session, query: FeatureQuery) -> ListingPage[FeatureRow, Position]:
-    """Return one page of features; with a text, short pages may precede more."""
+    """Return one page of features.
+
+    With a text or uncovered bounds, short pages may precede more.
+    """
     found = keyset.read(session, feature_listing(query))
     last = found.next
     return ListingPage(found.rows, None if last is None else Position(getattr(last, query.sort.column), last.feature))
@@ -109,7 +124,8 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
     """Return the index and the conditions of a page of features."""
 
     def parts(row: Any) -> list[Conditions]:
-        own = (row.run_id == query.run_id, *feature_filters(row, query))
+        of_sort = [condition for bound in uncovered_bounds(query) if bound.column == query.sort.column for condition in bound.of(row)]
+        own = (row.run_id == query.run_id, *feature_filters(row, query), *of_sort)
         column = getattr(row, query.sort.column)
         found = [(*own, *_valued(row, column, query))] if _may_have_value(query) else []
         return [*found, (*own, *_valueless(row, column, query))] if query.sort in WITHOUT_VALUE else found
@@ -118,8 +134,10 @@ def feature_listing(query: FeatureQuery) -> KeysetListing[FeatureRow]:
     text = None if query.text is None else Text("label", query.text)
     same = (FeatureRow.run_id == query.run_id,)
     # A bound on the sort's own column narrows its index anyway.
-    may_sort = query.list_id is not None or any(column.key != query.sort.column for column, _ in _bounds(FeatureRow, query))
-    return KeysetListing(FeatureRow, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort)
+    may_sort = query.list_id is not None or any(bound.column != query.sort.column for bound in covered_bounds(query))
+    # The index of the sort has its own column, too.
+    uncovered = tuple(bound for bound in uncovered_bounds(query) if bound.column != query.sort.column)
+    return KeysetListing(FeatureRow, order, parts, query.limit, OF_EVERY_INDEX, query.descending, text, same, may_sort, uncovered)
 
 
 def _may_have_value(query: FeatureQuery) -> bool:
@@ -145,8 +163,8 @@ def _valueless(row: Any, column: Any, query: FeatureQuery) -> Conditions:
 
 
 def feature_filters(row: Any, query: FigureBounds) -> list[ColumnElement[bool]]:
-    """Return the conditions of all bounds and of the state."""
-    filters = [condition for _, conditions in _bounds(row, query) for condition in conditions]
+    """Return the conditions of all covered bounds and of the state."""
+    filters = [condition for bound in covered_bounds(query) for condition in bound.of(row)]
     filters += [] if query.state is None else [row.state == query.state]
     filters += [] if query.list_id is None else [in_list(row, query.list_id)]
     return filters if query.among is None else [*filters, row.feature.in_(query.among)]
@@ -158,18 +176,31 @@ def in_list(row: Any, list_id: int) -> ColumnElement[bool]:
     return tuple_(row.run_id, row.feature).in_(members.where(FeatureListItemRow.list_id == list_id))
 
 
-def _bounds(row: Any, query: FigureBounds) -> list[tuple[Any, Conditions]]:
-    bounds = (
-        (row.score, query.min_score, query.max_score),
-        (row.lift, query.min_lift, query.max_lift),
-        (row.density, query.min_density, query.max_density),
-        (row.q_value, None, query.max_q),
+def covered_bounds(query: FigureBounds) -> list[Bound]:
+    """Return the bounds of columns that every index of features has."""
+    return _given(
+        Bound("score", query.min_score, query.max_score),
+        Bound("lift", query.min_lift, query.max_lift),
+        Bound("density", query.min_density, query.max_density),
+        Bound("q_value", None, query.max_q),
     )
-    found = []
-    for column, low, high in bounds:
-        conditions = (*(() if low is None else (column >= low,)), *(() if high is None else (column <= high,)))
-        found += [(column, conditions)] if conditions else []
-    return found
+
+
+def uncovered_bounds(query: FigureBounds) -> list[Bound]:
+    """Return the bounds of columns that only the index of their own sort has."""
+    return _given(
+        Bound("shrunken_score", query.min_shrunken_score, query.max_shrunken_score),
+        Bound("p_value", None, query.max_p),
+        Bound("tokens_active", query.min_tokens_active, query.max_tokens_active),
+        Bound("max_activation", query.min_max_activation, query.max_max_activation),
+        Bound("mean_active", query.min_mean_active, query.max_mean_active),
+        Bound("firing_level", query.min_firing_level, query.max_firing_level),
+        Bound("explainer", query.explainer, query.explainer),
+    )
+
+
+def _given(*bounds: Bound) -> list[Bound]:
+    return [bound for bound in bounds if bound.low is not None or bound.high is not None]
 
 
 def explanations(session: Session, query: ExplanationQuery) -> ListingPage[ExplanationRow, tuple[int, int, int]]:

@@ -17,9 +17,9 @@ from interp.search import codes
 from interp.search.codes import Vectors
 from interp.search.words import Term
 from interp.store.db.dialect import by_any_index, is_postgresql, lookups
-from interp.store.db.tables import ExplanationRow, FeatureRow, LabelRow, LabelVectorRow, ScoreRow
+from interp.store.db.tables import FeatureRow, LabelRow, LabelVectorRow, ScoreRow
 from interp.store.listings.label_codes import LabelCodes
-from interp.store.listings.queries import FigureBounds, feature_filters, in_list
+from interp.store.listings.queries import FigureBounds, feature_filters, in_list, uncovered_bounds
 
 # Features of each ranking.
 DEPTH = 500
@@ -28,6 +28,8 @@ EXAMINED = 5_000
 NEAR, WIDE = 1_000, 10_000
 
 Key = tuple[int, int]  # run, feature
+# Figures that each scorer has of its own, among the bounds that not every index holds.
+OF_SCORES = ("shrunken_score", "p_value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +38,6 @@ class SearchQuery(FigureBounds):
 
     runs: tuple[int, ...]
     scorer: str | None = None
-    explainer: str | None = None
-    max_p: float | None = None
-    min_max_activation: float | None = None
-    max_max_activation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +141,9 @@ def _are_few(session: Session, query: SearchQuery) -> bool:
 
 
 def _conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
-    found = _in_indexes(query)
-    if query.explainer is not None:
-        found.append(exists().where(ExplanationRow.id == FeatureRow.explanation_id, ExplanationRow.explainer == query.explainer))
-    found += _between(FeatureRow.max_activation, query.min_max_activation, query.max_max_activation)
-    if query.scorer is not None or query.max_p is not None:
-        found.append(_of_scorer(query))
-    return found
+    bounds = [bound for bound in uncovered_bounds(query) if query.scorer is None or bound.column not in OF_SCORES]
+    found = [*_in_indexes(query), *(condition for bound in bounds for condition in bound.of(FeatureRow))]
+    return found if query.scorer is None else [*found, _of_scorer(query)]
 
 
 def _in_indexes(query: SearchQuery) -> list[ColumnElement[bool]]:
@@ -166,11 +160,11 @@ def _of_scorer(query: SearchQuery) -> ColumnElement[bool]:
     bounds = [
         *_between(ScoreRow.value, query.min_score, query.max_score),
         *_between(ScoreRow.lift, query.min_lift, query.max_lift),
+        *_between(ScoreRow.shrunken_value, query.min_shrunken_score, query.max_shrunken_score),
+        *_between(ScoreRow.p_value, None, query.max_p),
         *_between(ScoreRow.q_value, None, query.max_q),
     ]
-    of = ScoreRow.scorer == (FeatureRow.scorer if query.scorer is None else query.scorer)
-    own = bounds if query.scorer is not None else []
-    return exists().where(and_(ScoreRow.explanation_id == FeatureRow.explanation_id, of, *own, *_between(ScoreRow.p_value, None, query.max_p)))
+    return exists().where(and_(ScoreRow.explanation_id == FeatureRow.explanation_id, ScoreRow.scorer == query.scorer, *bounds))
 
 
 def _between(column: Any, low: float | None, high: float | None) -> list[ColumnElement[bool]]:

@@ -10,10 +10,15 @@ class FeatureSort(StrEnum):
     SCORE = "score"
     LIFT = "lift"
     SHRUNKEN_SCORE = "shrunken_score"
+    P_VALUE = "p_value"
     Q_VALUE = "q_value"
     DENSITY = "density"
+    TOKENS_ACTIVE = "tokens_active"
     MAX_ACTIVATION = "max_activation"
+    MEAN_ACTIVE = "mean_active"
+    FIRING_LEVEL = "firing_level"
     LABEL = "label"
+    EXPLAINER = "explainer"
 
     @property
     def column(self) -> str:

@@ -51,6 +51,7 @@ class BestExplanation:
     lift: float | None = None
     q_value: float | None = None
     shrunken_score: float | None = None
+    p_value: float | None = None
 
 
 def scores_of(session: Session, run_id: int, scorer: str, settings_digest: str) -> Portions:
@@ -81,11 +82,10 @@ def explained(session: Session, run_id: int) -> Portions:
 def other_scores(session: Session, run_id: int, known: Iterable[tuple[str, str]]) -> Portions:
     """Return the run's defined scores that are not of a `known` (scorer, settings digest).
 
-    Columns: feature, explanation id, scorer, value, shrunken value, lift, q value.
+    Columns: feature, explanation id, scorer, value, shrunken value, lift, q value, p value.
     """
-    statement = select(
-        ScoreRow.feature, ScoreRow.explanation_id, ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value
-    )
+    figures = (ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value, ScoreRow.p_value)
+    statement = select(ScoreRow.feature, ScoreRow.explanation_id, ScoreRow.scorer, *figures)
     others = [or_(ScoreRow.scorer != scorer, ScoreRow.settings_digest != digest) for scorer, digest in known]
     return _portions(session, statement.where(ScoreRow.run_id == run_id, ScoreRow.value.is_not(None), *others))
 
@@ -128,7 +128,12 @@ def show_best(session: Session, run_id: int, best: Iterable[BestExplanation]) ->
     """List each feature with its best explanation, from input ascending by feature."""
     for some in _cut(best):
         ids = label_texts.save(session, [item.label for item in some if item.label is not None])
-        rows = [{"run_id": run_id, "label_id": None if item.label is None else ids[item.label]} | asdict(item) for item in some]
+        explainers = _explainers(session, [item.explanation_id for item in some])
+        rows = [
+            {"run_id": run_id, "label_id": None if item.label is None else ids[item.label], "explainer": explainers.get(item.explanation_id)}
+            | asdict(item)
+            for item in some
+        ]
         update_rows(session, FeatureRow, rows, ["run_id", "feature"])
 
 
@@ -142,12 +147,16 @@ def show_best_of(session: Session, run_id: int, features: Sequence[int]) -> None
         good = select(ExplanationRow.feature, ExplanationRow.id).where(
             ExplanationRow.run_id == run_id, ExplanationRow.feature.in_(some), ExplanationRow.text.is_not(None)
         )
-        figures = (ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value)
+        figures = (ScoreRow.scorer, ScoreRow.value, ScoreRow.shrunken_value, ScoreRow.lift, ScoreRow.q_value, ScoreRow.p_value)
         defined = select(ScoreRow.feature, ScoreRow.explanation_id, *figures).where(
             ScoreRow.run_id == run_id, ScoreRow.feature.in_(some), ScoreRow.value.is_not(None)
         )
         found = Candidates.joined([unscored(*_columns(session, good)), scored(*_columns(session, defined))])
         show_best(session, run_id, shown(best(found), partial(labels, session)))
+
+
+def _explainers(session: Session, explanation_ids: Sequence[int]) -> dict[int, str]:
+    return dict(session.execute(select(ExplanationRow.id, ExplanationRow.explainer).where(ExplanationRow.id.in_(explanation_ids))).all())
 
 
 def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str | None]]) -> Iterator[BestExplanation]:
@@ -160,7 +169,7 @@ def shown(best: Candidates, labels: Callable[[Sequence[int]], Mapping[int, str |
         scorers = [
             None if rank == UNSCORED or math.isnan(value) else ORDER[rank] for rank, value in zip(best.ranks[some], best.values[some], strict=True)
         ]
-        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken_values))
+        figures = (numbers(column[some]) for column in (best.values, best.lifts, best.q_values, best.shrunken_values, best.p_values))
         for feature, explanation, scorer, *rest in zip(best.features[some].tolist(), made, scorers, *figures, strict=True):
             yield BestExplanation(feature, explanation, texts.get(explanation), scorer, *(rest if scorer else ()))
 
