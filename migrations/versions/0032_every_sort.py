@@ -1,4 +1,4 @@
-"""Features are sorted by every figure: listings hold p value and explainer, too, and each sort has its index."""
+"""Sort features by every figure: listings hold p value and explainer, too."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A small book written through the real repositories: what a finished job leaves behind, without running one."""
+"""Write what a finished job leaves behind through the real repositories, without running one."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +31,10 @@ TOKENS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 def fill(engine: Engine) -> None:
-    """Twelve features: scores rise with the index, feature 11 is dead, feature 10's label could not be had."""
+    """Write twelve features, whose scores rise with the index.
+
+    Feature 11 is dead; feature 10's label could not be had.
+    """
     with transaction(engine) as session:
         dictionaries.save_subject(session, "s" * 64, "toy", {"layers": 2}, VOCABULARY)
         dictionary_id = dictionaries.save_dictionary(

@@ -1,4 +1,4 @@
-"""Listings: every row once, in order, whatever the sort, the filter and the size of a page."""
+"""Listings show every row once, in order, whatever sort, filter and page size."""
 
 from dataclasses import replace
 from itertools import count
@@ -103,7 +103,7 @@ def test_text_is_searched_as_it_is_written(store: Engine, text: str, expected: l
 @pytest.mark.parametrize("sort", list(FeatureSort))
 @pytest.mark.parametrize("descending", [False, True])
 def test_a_page_reads_its_index_and_sorts_nothing_else(store: Engine, sort: FeatureSort, descending: bool) -> None:
-    """Deep pages cost what the first one does: the plan is a search of the sort's own index, from the cursor."""
+    """Deep pages search the sort's own index from the cursor, as the first does."""
     if store.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's plans are held in tests/store/test_plans.py")
     after = Position("a" if sort in (FeatureSort.LABEL, FeatureSort.EXPLAINER) else 0.5, 7)

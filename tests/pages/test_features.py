@@ -1,4 +1,4 @@
-"""The table of features: its address is the query, keys walk it, and a next page follows."""
+"""The table of features: its address is the query, and keys walk it."""
 
 import httpx
 import pytest

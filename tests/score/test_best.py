@@ -1,4 +1,7 @@
-"""The one rule for the best explanation: a total order, so that neither the order of writing nor a worse newcomer changes it."""
+"""The best explanation is by a total order.
+
+Neither the order of writing nor a worse newcomer changes it.
+"""
 
 from dataclasses import astuple, dataclass, replace
 from itertools import pairwise

@@ -1,4 +1,7 @@
-"""Listings of the results: the same pages on both dialects as a plain reference gives, and plans that read one index and sort nothing."""
+"""Listings of results are as a plain reference gives, on both dialects.
+
+Their plans read one index and sort nothing.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -102,7 +105,7 @@ def expected(rows: list[dict[str, Any]], filters: dict[str, Any], sort: FeatureS
 
 
 def walk(engine: Engine, read: Callable[[Session, Any], ListingPage[Any, Any]], limit: int) -> list[Any]:
-    """All rows, page by page; only a page of a text search may be short before the last one."""
+    """Return all rows, page by page; only searches may have short pages before the last."""
     found: list[Any] = []
     place = None
     while True:
@@ -337,7 +340,10 @@ def busy(large: Engine) -> Engine:
 
 
 def plans_of(engine: Engine, read: Callable[[Session], object]) -> list[list[dict[str, Any]]]:
-    """The plan of each statement about a big table that a read sends, as it is when it is sent, with the rows that it really looked at."""
+    """Return the plan of each statement about a big table, as it is sent.
+
+    It has the rows that were really looked at.
+    """
     found: list[list[dict[str, Any]]] = []
 
     def explain(connection: Any, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
@@ -357,7 +363,10 @@ def plans_of(engine: Engine, read: Callable[[Session], object]) -> list[list[dic
 
 
 def assert_reads_few(plans: list[list[dict[str, Any]]], few: int) -> None:
-    """No table from end to end, and no index either: rows that were looked at, those that did not match included."""
+    """Assert that neither a table nor an index is read from end to end.
+
+    Rows that did not match count, too.
+    """
     for plan in plans:
         told = [(node["Node Type"], node.get("Index Name"), node["Actual Rows"], node.get("Rows Removed by Filter", 0)) for node in plan]
         assert not [node for node in plan if node["Node Type"] == "Seq Scan"], told

@@ -360,7 +360,7 @@ def test_labels_listed_before_0024_are_found_afterwards(engine: Engine, database
 
 
 def test_listings_of_before_0032_show_p_values_and_explainers(engine: Engine, database_url: str) -> None:
-    """Of two scores by one scorer the p value is that of the score that is listed."""
+    """Of two scores by one scorer the listed one gives the p value."""
     synthetic.fill(engine)
     figures = ("value", "lift", "q_value", "shrunken_value")
     with transaction(engine) as session:

@@ -1,4 +1,7 @@
-"""What a summary says of all scores, by its definition: one score an object, one list a family. And books to say it of, drawn at random."""
+"""Summarise all scores by definition: one score an object, one list a family.
+
+Books to say it of are drawn at random.
+"""
 
 import math
 from collections import Counter
@@ -113,7 +116,10 @@ def ranking_of(figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def best_of(judged: Mapping[str, Iterable[Figure]], labels: Iterable[tuple[int, int, str]]) -> list[BestExplanation]:
-    """The best of each feature: scores by scorer, and (feature, explanation id, label) of every explanation, scored or not."""
+    """Return the best of each feature.
+
+    Given are scores by scorer, and (feature, explanation id, label) of every explanation, scored or not.
+    """
     shown: dict[int, tuple[tuple[float, ...], BestExplanation]] = {}
 
     def offer(key: tuple[float, ...], item: BestExplanation) -> None:
@@ -148,7 +154,10 @@ def is_within(feature: int, ranges: Sequence[Range]) -> bool:
 
 
 def random_figures(seed: int, features: int) -> list[Figure]:
-    """Up to three families that explain some of the features each, with values that tie or are undefined, and nulls and controls of all kinds."""
+    """Draw up to three families that explain some of the features each.
+
+    Values tie or are undefined, and nulls and controls are of all kinds.
+    """
     random = np.random.default_rng(seed)
     families = [("b", "1"), ("a", "1"), ("a", "2")][: int(random.integers(1, 4))]
     most_nulls, digits = int(random.choice([1, 2, 3, 12, 25])), int(random.choice([1, 3, 16]))

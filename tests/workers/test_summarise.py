@@ -1,4 +1,7 @@
-"""The chunk that ends a job, on a database: it writes what the definition says, all of it or nothing, and again comes to the same."""
+"""The chunk that ends a job writes what the definition says, or nothing.
+
+A second time it comes to the same.
+"""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -41,7 +44,7 @@ EXPLANATION_COLUMNS = ("explanation_id", "label", "scorer", "score", "lift", "q_
 
 
 class ScoredRun:
-    """A dictionary whose features are explained and scored at random, and the work to summarise it."""
+    """A dictionary explained and scored at random, and the work to summarise it."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
@@ -83,7 +86,10 @@ class ScoredRun:
             }
 
     def _explain(self) -> dict[ExplanationFamily, dict[int, tuple[int, str]]]:
-        """The first family explains two features of three, the second one more; every seventh label could not be had."""
+        """Explain two features of three by the first family, one more by the second.
+
+        Every seventh label could not be had.
+        """
         found: dict[ExplanationFamily, dict[int, tuple[int, str]]] = {family: {} for family in self.families}
         with transaction(self.engine) as session:
             for feature in range(FEATURES):
