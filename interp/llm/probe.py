@@ -42,7 +42,8 @@ WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_len
 async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], timeout: float = SECONDS) -> int | None:
     """Return a model's context window in tokens, None where the endpoint does not say.
 
-    A tiny question is asked where there is a need, or where the endpoint does not list the model. Transient faults are retried within `timeout`
+    A tiny question is asked where there is a need, or where the endpoint does not list the model. The window of a model that answers to any name is
+    that of the only one listed. Transient faults are retried within `timeout`
     seconds; an attempt may take a third of them. Raises EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError,
     AbilityMissingError and QuotaExhaustedError.
     """
@@ -114,7 +115,7 @@ async def _probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], 
             why=str(error),
             cure="See that the model's name and settings are what the endpoint takes, or take another.",
         ) from None
-    return _window(entry)
+    return _window(entry if entry is not None or len(listed) != 1 else listed[0])
 
 
 async def _listed(client: LlmClient, spec: ModelSpec, attempt: float, shown: str) -> list[dict[str, Any]]:
@@ -170,5 +171,8 @@ def _unknown(model: str, shown: str, names: tuple[str, ...], error: ModelUnknown
 
 
 def _window(entry: dict[str, Any] | None) -> int | None:
-    values = (entry.get(name) for name in WINDOWS) if entry else ()
+    if entry is None:
+        return None
+    meta = entry.get("meta")  # llama.cpp's: `n_ctx` is what one of its slots holds
+    values = (*(entry.get(name) for name in WINDOWS), meta.get("n_ctx") if isinstance(meta, dict) else None)
     return next((value for value in values if type(value) is int and value > 0), None)

@@ -28,8 +28,11 @@ def chat(content: object, finish: object = "stop", **message: object) -> dict[st
 
 
 @contextmanager
-def serving(answer: Answerer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server of its own: `answer(body, number)` gives status, body and headers of each request. Its base URL, and the bodies that it was sent."""
+def serving(answer: Answerer, models: list[dict[str, Any]] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server of its own: `answer(body, number)` gives status, body and headers of each request. Its base URL, and the bodies that it was sent.
+
+    It lists `models`; None: it has no list.
+    """
     seen: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,7 +41,12 @@ def serving(answer: Answerer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             seen.append(body)
-            status, reply, headers = answer(body, len(seen))
+            self._send(*answer(body, len(seen)))
+
+        def do_GET(self) -> None:
+            self._send(*((404, {"detail": "Not Found"}, {}) if models is None else (200, {"object": "list", "data": models}, {})))
+
+        def _send(self, status: int, reply: Any, headers: dict[str, str]) -> None:
             data = json.dumps(reply).encode()
             self.send_response(status)
             for name, value in headers.items():

@@ -231,6 +231,19 @@ def test_forms_of_json_go_down_the_ladder_and_stay_where_the_settings_insist() -
     assert not known and sent["response_format"]["type"] == "json_schema"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Grammar error: Invalid type: nope",  # vLLM 0.32
+        "Unable to generate parser for this template. Automatic parser generation failed: JSON schema error at #/properties/a: unrecognized type x",
+        "Failed to initialize samplers: failed to parse grammar",  # llama.cpp
+    ],
+)
+def test_a_grammar_that_a_server_cannot_make_is_one_of_the_schema(message: str) -> None:
+    known, sent = learned(message)
+    assert known and sent["response_format"] == {"type": "json_object"}
+
+
 def test_alternatives_go_down_before_they_go() -> None:
     known, sent = learned("top_logprobs must be at most 5", "top_logprobs")
     assert known and sent["top_logprobs"] == 5
@@ -241,6 +254,8 @@ def test_alternatives_go_down_before_they_go() -> None:
     [
         ("max_tokens is too large: 64. This model supports at most 16 completion tokens.", "max_tokens", 400),
         ("This model's maximum context length is 10 tokens.", "messages", 400),
+        ("max_tokens=64 cannot be greater than max_model_len=32. Please request fewer output tokens.", "max_tokens", 400),
+        ("The prompt breaks our rules of grammar", None, 400),
         ("Your temperature looks fine, but the prompt breaks our rules", None, 400),
         ("'temperature' is not supported", "temperature", 500),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -122,6 +123,36 @@ def test_a_probe_that_gives_up_says_how_long_it_tried_and_what_came_last(server:
 def test_what_answers_but_not_in_chat_is_refused() -> None:
     with serving(lambda *_: (200, {"status": "fine"}, {})) as (base_url, _), pytest.raises(AbilityMissingError, match="holds no choices"):
         found(base_url)
+
+
+LLAMA = {"id": "/models/SmolLM2.gguf", "object": "model", "owned_by": "llamacpp", "meta": {"n_ctx": 4096, "n_ctx_train": 8192}}
+VLLM = {"id": "smollm2", "object": "model", "owned_by": "vllm", "max_model_len": 2048}
+ANSWERED = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    ("listed", "model", "window"),
+    [
+        ([LLAMA], "/models/SmolLM2.gguf", 4096),
+        ([LLAMA], "smollm2", 4096),
+        ([VLLM], "smollm2", 2048),
+        ([LLAMA, VLLM], "another", None),
+        ([], "another", None),
+        ([{"id": "m", "meta": {"n_ctx": "many"}}], "m", None),
+    ],
+)
+def test_the_window_is_that_of_the_model_that_answers(listed: list[dict[str, Any]], model: str, window: int | None) -> None:
+    """llama-server lists one model, with the window of each slot, and answers to any name."""
+    with serving(lambda *_: (200, ANSWERED, {}), listed) as (base_url, _):
+        assert found(base_url, model=model) == window
+
+
+def test_a_server_started_without_embeddings_is_told_at_once() -> None:
+    body = {"error": {"code": 501, "message": "This server does not support embeddings. Start it with `--embeddings`", "type": "not_supported_error"}}
+    with serving(lambda *_: (501, body, {}), [LLAMA]) as (base_url, seen):
+        with pytest.raises(AbilityMissingError, match="--embeddings"):
+            found(base_url, Ability.EMBEDDINGS)
+        assert len(seen) == 1
 
 
 def test_a_dry_model_counts_and_answers_what_is_typical() -> None:

@@ -45,6 +45,7 @@ def status(number: int, message: str = "no", code: str | None = None, **headers:
         (status(403, "Your chosen model requires moderation and your input was flagged for violence."), RefusalError),
         (status(400), CallRejectedError),
         (status(422), CallRejectedError),
+        (status(501, "logprobs is not supported when tools + stream"), CallRejectedError),
     ],
 )
 def test_what_is_fatal_says_why(fault: TransportError, error: type) -> None:
@@ -53,8 +54,10 @@ def test_what_is_fatal_says_why(fault: TransportError, error: type) -> None:
     assert fault.message in str(decision.error) and decision.error.details["status"] == fault.status
 
 
-def test_an_endpoint_without_a_page_lacks_the_ability() -> None:
-    decision = decide(status(404, "Not Found"), 1, 0.5, path="embeddings")
+@pytest.mark.parametrize("number", [404, 405, 501])
+def test_an_endpoint_without_a_page_lacks_the_ability(number: int) -> None:
+    """llama-server answers 501 until it is started with `--embeddings`."""
+    decision = decide(status(number, "This server does not support embeddings. Start it with `--embeddings`"), 1, 0.5, path="embeddings")
     assert isinstance(decision.error, AbilityMissingError)
 
 

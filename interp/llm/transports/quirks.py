@@ -19,7 +19,10 @@ NOT_SUPPORTED = re.compile(
     r"instead|cannot|disabled|at most|less than",
     re.IGNORECASE,
 )
-TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than", re.IGNORECASE)
+TOO_LARGE = re.compile(r"too (large|long|high|big)|at most|exceed|maximum|less than|(greater|larger|more) than", re.IGNORECASE)
+JSON_FORM = re.compile(r"json[_ ]schema|json_object|structured output", re.IGNORECASE)
+# Of a schema that a server cannot turn into a grammar, in words of vLLM and llama.cpp, which name no field.
+NO_GRAMMAR = re.compile(r"\bgrammar error\b|(parse|compile|generate|convert)\b.{0,40}\bgrammar\b", re.IGNORECASE)
 MAX_LESSONS = 8  # each quirk once, and no endless loop
 # An error that refuses fields beyond a list, by words of OpenAI, Groq and pydantic (Mistral, vLLM), and may not name which.
 UNKNOWN_FIELD = re.compile(r"unknown|unrecogni[sz]ed|unexpected|extra (field|input)|extra_forbidden|additional propert|not permitted", re.IGNORECASE)
@@ -93,12 +96,14 @@ class EndpointQuirks:
         param = (fault.param or "").split(".")[0]
         if param in sent:
             return param
+        if "response_format" in sent and NO_GRAMMAR.search(fault.message):
+            return "response_format"
         if not NOT_SUPPORTED.search(fault.message):
             return None
         # Longer names first: `logprobs` is part of `top_logprobs`, and `max_tokens` may be named beside `max_completion_tokens`, its replacement.
         names = (CACHE_KEY, "response_format", "top_logprobs", "logprobs", "max_tokens", "max_completion_tokens", "temperature", "seed")
         found = next((name for name in names if name in sent and re.search(rf"\b{name}\b", fault.message)), None)
-        if found is None and "response_format" in sent and re.search(r"json_schema|json_object|structured output", fault.message):
+        if found is None and "response_format" in sent and JSON_FORM.search(fault.message):
             return "response_format"
         if found is None and CACHE_KEY in sent and UNKNOWN_FIELD.search(fault.message):
             return CACHE_KEY

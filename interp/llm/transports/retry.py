@@ -52,6 +52,7 @@ EXPLAIN = "explain"
 ANSWER = "See docs/explainer-endpoint.md for what an answer holds."
 LARGER = "Where the endpoint is right, let the operator raise GLOSSATOR_LLM_MAX_REPLY_BYTES."
 TRANSIENT = frozenset({408, 409, 423, 425})
+NOT_IMPLEMENTED = 501  # alone of its class it says that another try is answered alike (RFC 9110, 15.6.2)
 OVERLOAD = frozenset({503, 529})
 
 
@@ -104,7 +105,7 @@ def _meaning(fault: TransportError, model: str, path: str) -> Meaning | None:
         return None
     if status == 429 and code in QUOTA_CODES:
         return QuotaExhaustedError, "The account's quota at the endpoint is used up.", "Top it up and resume the job."
-    if status == 429 or status >= 500 or status in TRANSIENT:
+    if status == 429 or (status >= 500 and status != NOT_IMPLEMENTED) or status in TRANSIENT:
         return None
     if status in (400, 403) and (code.lower() in FILTER_CODES or FILTERED.search(fault.message)):
         return RefusalError, "A filter of the endpoint declined the question.", ""
