@@ -1,4 +1,4 @@
-"""Bodies that servers really send in place of an answer, over HTTP and through the whole client: what becomes of the question, and of the job."""
+"""Test bodies that servers really send in place of an answer, through the whole client."""
 
 import asyncio
 import json
@@ -29,9 +29,9 @@ def chat(content: object, finish: object = "stop", **message: object) -> dict[st
 
 @contextmanager
 def serving(answer: Answerer, models: list[dict[str, Any]] | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server of its own: `answer(body, number)` gives status, body and headers of each request. Its base URL, and the bodies that it was sent.
+    """Yield a server's base URL, and the bodies that it was sent.
 
-    It lists `models`; None: it has no list.
+    `answer(body, number)` gives status, body and headers of each request. It lists `models`; None: it has no list.
     """
     seen: list[dict[str, Any]] = []
 
@@ -134,7 +134,7 @@ def test_a_server_that_could_not_make_json_is_asked_for_a_fresh_sample() -> None
     ],
 )
 def test_a_filtered_prompt_fails_alone(body: Any, error: type[CallFailedError], why: str) -> None:
-    """However many there are: a pause of the whole job would be for every feature that is left."""
+    """A pause of the whole job would be for every feature that is left."""
     with serving(lambda sent, _: (200, chat(GOOD) if "feature 7 " in json.dumps(sent) else body, {})) as (base_url, seen):
         reads, harness = asked(base_url, count=12)
     assert isinstance(reads[7], Read)
@@ -157,7 +157,7 @@ def test_a_key_refused_in_a_body_pauses_the_job_at_once() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "0.000001", formatdate(0, usegmt=True)])
 def test_a_wait_of_nothing_makes_no_hot_loop(value: str) -> None:
-    """Fifty attempts at one question would take minutes; with waits of nothing they took two seconds."""
+    """Fifty attempts take minutes; with waits of nothing they took two seconds."""
     with serving(lambda *_: (429, {"error": {"message": "slow down"}}, {"Retry-After": value})) as (base_url, seen):
         (error,), _ = asked(base_url, patience=1.0)
     assert isinstance(error, QuotaExhaustedError), error

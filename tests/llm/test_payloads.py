@@ -74,7 +74,7 @@ def test_garbage_is_a_fault(raw: str) -> None:
     ],
 )
 def test_a_body_without_an_answer_is_none_and_says_why(body: dict[str, Any], finish: str) -> None:
-    """What a filter leaves of a prompt: it concerns one question, and is billed as it says."""
+    """What a filter leaves of a prompt concerns one question, billed as it says."""
     answer = read_chat(json.dumps(body | {"usage": {"prompt_tokens": 10, "completion_tokens": 0}}), BOUND, "", {})
     assert (answer.text, answer.finish, answer.usage) == ("", finish, Usage(10, 0)) and answer.reason
 
@@ -274,7 +274,7 @@ def test_openai_gets_a_cache_key_and_others_where_the_settings_say_so() -> None:
 
 
 def test_a_setting_of_transport_decides_no_answer() -> None:
-    """A cache key leaves the cached replies valid, and jobs of before keep the digest of their request."""
+    """A cache key leaves cached replies valid, and digests of older jobs unchanged."""
     assert Namer(ModelSpec(model="m"), OPENAI).chat(question(prefix="0" * 32)) == Namer(ModelSpec(model="m", prompt_cache_key=True), OPENAI).chat(
         question()
     )
@@ -285,7 +285,7 @@ def test_a_setting_of_transport_decides_no_answer() -> None:
 
 
 def test_learning_ends() -> None:
-    """A server that calls every parameter wrong is learned from so many times and no more."""
+    """A server that calls every parameter wrong teaches a bounded number of times."""
     dialect, asked, lessons = EndpointQuirks(), request(), 0
     while True:
         sent = chat_body(asked, dialect)

@@ -1,4 +1,4 @@
-"""What is found out before a job is stored, and what models that only count make of a job."""
+"""Test the probe before a job is stored, and models that only count."""
 
 import asyncio
 import json
@@ -106,7 +106,7 @@ def test_passing_faults_do_not_refuse_a_job(server: FullServer) -> None:
 
 
 def test_a_probe_tries_again_as_any_question_would(server: FullServer) -> None:
-    """Half of what it asks meets a fault, stalls among them; it answers as soon as the endpoint does, and one stall takes no more than its part."""
+    """Half of its requests meet a fault; one stall takes no more than its part."""
     server.faults = Faults(server_error=0.15, dropped=0.15, rate_limited=0.15, stalled=0.05, stall_seconds=3600.0)
     for _ in range(3):
         found(server.base_url, Ability.LOGPROBS, timeout=30.0)
@@ -188,7 +188,10 @@ def test_a_dry_model_counts_and_answers_what_is_typical() -> None:
     ],
 )
 def test_a_schema_is_estimated_where_it_is_billed(base_url: str, structured: str, counted: bool) -> None:
-    """A grammar beside the prompt costs nothing; what stands in the prompt does. The room that is set aside holds it either way."""
+    """A grammar beside the prompt costs nothing; what stands in the prompt does.
+
+    The room that is set aside holds it either way.
+    """
 
     def tokens(asked: Prompt) -> int:
         estimate = Estimate()
@@ -203,7 +206,7 @@ def test_a_schema_is_estimated_where_it_is_billed(base_url: str, structured: str
 
 
 def test_openai_bills_a_schema_without_what_only_the_grammar_needs() -> None:
-    """Of ten verdicts: `required` and `additionalProperties` are a good part of the JSON, and of no tokens."""
+    """`required` and `additionalProperties` are a good part of the JSON, and of no tokens."""
     body = schema_of(10)
     billed = schema_tokens(body, ModelSpec(model="m"), "https://api.openai.com/v1")
     bare = {"type": "object", "properties": body.body["properties"]}
@@ -218,7 +221,7 @@ def test_an_estimate_with_an_unknown_price_has_no_cost() -> None:
 
 
 def test_the_count_of_tokens_is_near_what_tokenisers_say() -> None:
-    """The example's own tokeniser has 4,096 entries and cuts finer; the general rule of large ones is three to four and a half letters a token."""
+    """Large tokenisers have 3 to 4.5 letters a token; the example's cuts finer."""
     fine = Tokenizer.from_file(str(ROOT / "examples/pystdlib/subject/tokenizer.json"))
     text = "\n".join(path.read_text() for path in [*sorted((ROOT / "interp" / "stats").glob("*.py")), ROOT / "README.md"])
     ours = tokens_in(text)

@@ -88,7 +88,7 @@ def test_a_wait_that_is_none_is_our_own(headers: dict[str, str], number: int) ->
 
 @given(st.integers(1, 40), st.floats(0, 1, exclude_max=True), st.floats(1e-6, 1e6))
 def test_an_announced_wait_is_kept_above_a_floor_that_grows(attempt: int, chance: float, seconds: float) -> None:
-    """However short the waits that an endpoint announces, a minute holds few attempts at one question."""
+    """However short the announced waits, a minute holds few attempts at one question."""
     decision = decide(status(429, retry_after=f"{seconds:f}"), attempt, chance, NOW)
     assert decision.is_rate_limited and decision.announced is not None
     floor = backoff(attempt, 0.0)
