@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from interp.domain.errors import InputError
@@ -84,7 +84,7 @@ def _save_label(session: Session, run_id: int, wanted: NewReview, text: str) -> 
         explanations.save(session, family, [Explanation(wanted.feature, family.explainer, text, provenance=provenance)], job_id=None)
     else:
         row = session.get_one(ExplanationRow, known[0])
-        session.execute(delete(ScoreRow).where(ScoreRow.explanation_id == row.id).execution_options(synchronize_session=False))
+        explanations.delete_scores(session, run_id, [row.id])
         row.text, row.provenance, row.created_at = text, provenance, now(session)
         session.flush()
     dictionary_scores.show_best_of(session, run_id, [wanted.feature])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interp.analysis import stored_league
 from interp.analysis.random_control import ByFeature, by_feature_of, paired_difference
 from interp.analysis.score_table import Mask, is_within, table_of
 from interp.analysis.significance import adjusted, summary_of
@@ -89,7 +90,12 @@ def summarise(work: Work) -> TaskResult:
         }
         return _with_control(session, work.lease.job_id, summary)
 
-    return TaskResult(write)
+    def store_leagues() -> None:
+        # After the commit: it reads the figures that were written, and nobody waits for it.
+        for run_id in sorted(one.run_id for one in of_runs):
+            stored_league.store(work.runtime.engine, run_id)
+
+    return TaskResult(write, store_leagues)
 
 
 def _embed_labels(work: Work, best: Candidates) -> None:

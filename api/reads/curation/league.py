@@ -2,7 +2,9 @@
 
 from api.reads.names import run_name
 from api.schemas.curation.league import ExplainerCostAnswer, LeagueAnswer, LeagueDifferenceAnswer, LeagueDivisionAnswer, LeagueEntryAnswer
-from interp.analysis.league import Difference, Division, Entry, Key, Table
+from interp.analysis import stored_league
+from interp.analysis.league import Difference, Division, Entry, Key
+from interp.analysis.stored_league import LeagueTable
 from interp.store.db.engine import Session
 from interp.store.listings import queries
 from interp.store.results import league, runs
@@ -14,20 +16,18 @@ def table(session: Session, dictionary: str, run: str | None) -> LeagueAnswer:
     """Return the explainers of a run compared by each scorer; raises NotFoundError."""
     of = queries.dictionary(session, dictionary)
     shown = runs.shown(session, of, run)
-    found = Table()
-    for rows in league.scores(session, shown.id):
-        found.add(rows)
-    judges, costs = league.judges(session, shown.id), _costs(session, shown.id)
-    divisions = [_division(one, judges.get(one.scorer), costs) for one in found.divisions()]
+    found = stored_league.read(session, shown.id)
+    judges, costs = dict(found.judges), _costs(session, found)
+    divisions = [_division(one, judges.get(one.scorer), costs) for one in found.divisions]
     return LeagueAnswer(dictionary=of.name, run=run_name(shown, of), divisions=divisions)
 
 
-def _costs(session: Session, run_id: int) -> Costs:
+def _costs(session: Session, table: LeagueTable) -> Costs:
     """Return the mean cost of a label by explainer and settings.
 
     Calls are recorded by job and explainer: what a job spent is divided by the labels that it made.
     """
-    made = league.jobs_of(session, run_id)
+    made = dict(table.made)
     costs: Costs = {}
     for (explainer, digest), (jobs, _) in made.items():
         spent = league.spending(session, jobs, explainer) if jobs else None

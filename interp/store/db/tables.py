@@ -489,6 +489,34 @@ class HealthReportRow(Base):
     created_at: Mapped[datetime]
 
 
+class LeagueTableRow(Base):
+    """The league table of a run (`interp.analysis.stored_league`), as JSON.
+
+    It holds as long as the run has exactly `changes` rows of `score_changes`.
+    """
+
+    __tablename__ = "league_tables"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    changes: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class ScoreChangeRow(Base):
+    """A transaction that changed a run's scores, or the labels that its jobs made.
+
+    Rows are only added, so that writers need not wait for one another, and their number tells any change that a reader sees.
+    """
+
+    __tablename__ = "score_changes"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+
+    __table_args__ = (Index("ix_score_changes_run_id", "run_id"),)
+
+
 class FeatureMapRow(Base):
     """The places of a dictionary's features in a plane, and the job that found them.
 

@@ -16,7 +16,7 @@ from interp.planning.plan import Range
 from interp.score.best import ORDER, UNSCORED, Candidates, best, scored, unscored
 from interp.store.db.bulk import update_rows
 from interp.store.db.tables import EvidenceRow, ExplanationRow, FeatureRow, RunRow, ScoreRow
-from interp.store.results import label_texts
+from interp.store.results import label_texts, league_tables
 from interp.store.results.evidence import within
 
 # Rows per portion that are read, computed and written.
@@ -99,6 +99,7 @@ def begin_summary(session: Session, run_id: int) -> int:
     """Lock the run's row, count one summary more, and return the count before."""
     before = session.execute(select(RunRow.summaries_written).where(RunRow.id == run_id).with_for_update(key_share=True)).scalar_one()
     session.execute(update(RunRow).where(RunRow.id == run_id).values(summaries_written=before + 1))
+    league_tables.count_change(session, run_id)
     return before
 
 

@@ -14,6 +14,7 @@ from interp.store.db.dialect import now
 from interp.store.db.tables import EvidenceRow, JobRow, ScoreRow
 from interp.store.db.tables import ExplanationRow as Row
 from interp.store.results.evidence import within
+from interp.store.results.league_tables import count_change
 
 KEYS = ("run_id", "feature", "explainer", "settings_digest")
 UNLABELLED = Row.text.is_(None)
@@ -82,7 +83,17 @@ def save(session: Session, family: ExplanationFamily, explanations: Sequence[Exp
     rows = [asdict(explanation) | shared for explanation in explanations]
     # Never over a good one. New rows are among those written, which have no scores yet.
     written = [row.id for row in upsert(session, Row, rows, KEYS, where=UNLABELLED, returning=[Row.id])]
-    session.execute(delete(ScoreRow).where(ScoreRow.explanation_id.in_(written)).execution_options(synchronize_session=False))
+    if delete_scores(session, family.run_id, written) == 0 and written and job_id is not None:
+        count_change(session, family.run_id)
+
+
+def delete_scores(session: Session, run_id: int, explanation_ids: Sequence[int]) -> int:
+    """Delete the scores of some explanations of a run, and return how many."""
+    gone = session.scalars(select(ScoreRow.id).where(ScoreRow.explanation_id.in_(explanation_ids))).all()
+    if gone:
+        session.execute(delete(ScoreRow).where(ScoreRow.id.in_(gone)).execution_options(synchronize_session=False))
+        count_change(session, run_id)
+    return len(gone)
 
 
 def _of(family: ExplanationFamily) -> tuple[ColumnElement[bool], ...]:

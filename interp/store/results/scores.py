@@ -12,6 +12,7 @@ from interp.store.db.bulk import upsert
 from interp.store.db.dialect import now
 from interp.store.db.tables import ScoreItemsRow
 from interp.store.db.tables import ScoreRow as Row
+from interp.store.results.league_tables import count_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ def save(session: Session, run_id: int, settings_digest: str, scored: Sequence[S
     """Write scores of one scorer and their items, in ascending order of features."""
     shared = {"run_id": run_id, "settings_digest": settings_digest, "job_id": job_id, "created_at": now(session)}
     rows = [shared | _columns(item) for item in scored]
+    if rows:
+        count_change(session, run_id)
     written = upsert(session, Row, rows, ("explanation_id", "scorer", "settings_digest"), returning=[Row.explanation_id, Row.id])
     ids = {row.explanation_id: row.id for row in written}
     upsert(session, ScoreItemsRow, [{"score_id": ids[item.explanation_id], "blob": item.items} for item in scored], ["score_id"])
