@@ -43,9 +43,8 @@ async def probe(client: LlmClient, spec: ModelSpec, needs: frozenset[Ability], t
     """Return a model's context window in tokens, None where the endpoint does not say.
 
     A tiny question is asked where there is a need, or where the endpoint does not list the model. The window of a model that answers to any name is
-    that of the only one listed. Transient faults are retried within `timeout`
-    seconds; an attempt may take a third of them. Raises EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError,
-    AbilityMissingError and QuotaExhaustedError.
+    that of the only one listed. Transient faults are retried within `timeout` seconds; an attempt may take a third of them. Raises
+    EndpointUnreachableError, EndpointRefusedError, KeyRefusedError, ModelUnknownError, AbilityMissingError and QuotaExhaustedError.
     """
     shown = shown_url(client.base_url_of(spec))
     asked = spec.model_copy(update={"transport": "live", "timeout_seconds": min(spec.timeout_seconds, timeout * ATTEMPT_SHARE)})
