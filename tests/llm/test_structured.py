@@ -97,6 +97,21 @@ def test_a_reply_cut_short_gets_more_room_twice_and_is_never_read() -> None:
     assert [prompt.max_tokens for prompt in model.asked] == [10, 20, 40]
 
 
+def test_room_that_the_settings_fix_is_not_doubled() -> None:
+    """The same question in the same room would be cut short in the same way: each further one is a new sample."""
+    model = Scripted([("1 1 1", "length"), ("1 1 1", "length"), '{"n": 2}'], provenance={"max_tokens": 10})
+    read = asyncio.run(ask_for(model, QUESTION, number))
+    assert read.value == 2 and [prompt.max_tokens for prompt in model.asked] == [10, 10, 10]
+    assert len({prompt.sample for prompt in model.asked}) == 3 and all(prompt.temperature > 0 for prompt in model.asked[1:])
+
+
+def test_a_room_that_is_always_too_small_is_said() -> None:
+    model = Scripted([("1 1 1", "length")] * 3, provenance={"max_tokens": 7})
+    with pytest.raises(ReplyTruncatedError, match="7 tokens, which max_tokens of the model's settings fixes") as raised:
+        asyncio.run(ask_for(model, QUESTION, number))
+    assert raised.value.details["calls"] == ["k1", "k2", "k3"]
+
+
 def test_a_refusal_is_asked_afresh_three_times() -> None:
     read, _ = asked(("no", "refusal"), ("no", "refusal"), ("no", "refusal"), '{"n": 1}')
     assert isinstance(read, Read) and read.value == 1

@@ -39,19 +39,25 @@ async def ask_for(model: Model, prompt: Prompt, parse: Callable[[str], T]) -> Re
     """Ask until `parse` returns a value; it raises ValueError(why) where the text is no answer.
 
     Six asks in all: as given; once more with the reply and what is wrong with it; then new samples. A reply that was cut short is asked again with
-    twice the tokens, twice; a refusal is sampled anew three times; an invalid reply is never parsed, and sampled anew. Raises ReplyTruncatedError,
-    RefusalError, ReplyInvalidError, and what `Model.ask` raises; `details["calls"]` of a CallFailedError holds the keys of all calls made.
+    twice the tokens, twice, or sampled anew where the model's settings fix the tokens; a refusal is sampled anew three times; an invalid reply is
+    never parsed, and sampled anew. Raises ReplyTruncatedError, RefusalError, ReplyInvalidError, and what `Model.ask` raises; `details["calls"]` of a
+    CallFailedError holds the keys of all calls made.
     """
     replies: list[Reply] = []
+    fixed = model.provenance.get("max_tokens")
     question, fresh, refusals, widenings, wrong = prompt, 0, 0, 0, ""
     while len(replies) < MAX_ASKS:
         reply = await _asked(model, question, replies)
         replies.append(reply)
         if reply.finish == "length":
             if widenings == MAX_WIDENINGS:
-                raise _failure(ReplyTruncatedError, prompt, replies, f"The reply was still cut short with room for {question.max_tokens} tokens.")
+                raise _failure(ReplyTruncatedError, prompt, replies, _cut_short(question, fixed))
             widenings += 1
-            question = replace(question, max_tokens=2 * question.max_tokens)
+            if fixed is None:
+                question = replace(question, max_tokens=2 * question.max_tokens)
+            else:
+                fresh += 1
+                question = _fresh(prompt, fresh, question.max_tokens)
             continue
         if reply.finish == "stop":
             try:
@@ -94,6 +100,11 @@ def _fresh(prompt: Prompt, number: int, max_tokens: int) -> Prompt:
     return replace(
         prompt, sample=prompt.sample + SAMPLE_STRIDE * number, temperature=max(prompt.temperature, FRESH_TEMPERATURE), max_tokens=max_tokens
     )
+
+
+def _cut_short(question: Prompt, fixed: int | None) -> str:
+    what = f"The reply was still cut short with room for {fixed or question.max_tokens} tokens"
+    return f"{what}." if fixed is None else f"{what}, which max_tokens of the model's settings fixes."
 
 
 def _failure(kind: type[CallFailedError], prompt: Prompt, replies: list[Reply], what: str) -> CallFailedError:
