@@ -1,4 +1,4 @@
-"""Run a job of the example with a real language model, and count what of its replies can be used.
+"""Run a job with a real language model, and count its usable replies.
 
     python -m benches.real_llm --base-url http://127.0.0.1:8000/v1 --model smollm2
 
@@ -40,9 +40,9 @@ def main() -> None:
 
 @contextmanager
 def finished(options: argparse.Namespace) -> Iterator[tuple[Client, dict[str, Any], Iterator[dict[str, Any]]]]:
-    """Run the job on an embedded service and yield its client, the completed job, and lines of figures.
+    """Run the job and yield its client, the completed job, and lines of figures.
 
-    Raises JobDidNotCompleteError.
+    An embedded service of this process runs it. Raises JobDidNotCompleteError.
     """
     spec, began = spec_of(options), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def finished(options: argparse.Namespace) -> Iterator[tuple[Client, dict[str, An
 
 
 def spec_of(options: argparse.Namespace) -> JobSpec:
-    """Return the example's job with three explainers and three scorers, and one model in both roles."""
+    """Return the example's job with three explainers, three scorers, and one model for both roles."""
     model = {"model": options.model, "timeout_seconds": options.timeout, "max_tokens": options.max_tokens, "extra": json.loads(options.extra)}
     judged = {"judge": "llm", "nulls": options.nulls}
     return read_spec(

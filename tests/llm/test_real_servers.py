@@ -1,4 +1,4 @@
-"""Test the client, and a whole job, against llama.cpp and vLLM with a model of 135M parameters.
+"""Test the client, and a whole job, against llama.cpp and vLLM with a small model.
 
 Only with GLOSSATOR_TEST_LARGE=1, where a server's program and model are found (CONTRIBUTING.md).
 """
@@ -28,8 +28,8 @@ from interp.llm.transports.base import ChatRequest, TransportError
 from interp.llm.transports.batch_results import ResultFilter
 from interp.llm.transports.payloads import batch_line, batch_reply, chat_body, parse_batch_line, read_chat
 from interp.llm.transports.quirks import EndpointQuirks
+from tests.inference_servers import LLAMA, MODEL, SLOTS, VLLM, WINDOW, Kind, RealServer, running
 from tests.llm.conftest import ClientHarness
-from tests.llm.real_servers import LLAMA, MODEL, SLOTS, VLLM, WINDOW, Kind, RealServer, running
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("GLOSSATOR_TEST_LARGE") != "1", reason="GLOSSATOR_TEST_LARGE=1 starts inference servers"),

@@ -98,7 +98,7 @@ def test_a_reply_cut_short_gets_more_room_twice_and_is_never_read() -> None:
 
 
 def test_room_that_the_settings_fix_is_not_doubled() -> None:
-    """The same question in the same room would be cut short in the same way: each further one is a new sample."""
+    """The same question in the same room would be cut short alike."""
     model = Scripted([("1 1 1", "length"), ("1 1 1", "length"), '{"n": 2}'], provenance={"max_tokens": 10})
     read = asyncio.run(ask_for(model, QUESTION, number))
     assert read.value == 2 and [prompt.max_tokens for prompt in model.asked] == [10, 10, 10]

@@ -1,4 +1,7 @@
-"""Start a real inference server with a small model, for tests of the client against it."""
+"""Start a real inference server with a small model, for tests of the client.
+
+Tests that do are run with `GLOSSATOR_TEST_LARGE=1` alone.
+"""
 
 import os
 import re
@@ -24,7 +27,7 @@ START_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A server: where its program and its model are, how it starts, and how it counts tokens.
+    """A server: its program, its model, how it starts, and how it counts.
 
     `named` are the environment variables of program and model. `counters` are the names of its metrics whose sums are the tokens of prompts and of
     replies, and the requests at work.
@@ -98,7 +101,7 @@ class RealServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def counts(self) -> tuple[int, int, int]:
-        """Return the tokens of prompts and of replies since its start, and the requests at work."""
+        """Return tokens of prompts and of replies since its start, and requests at work."""
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
             text = answer.read().decode()
         prompt, reply, at_work = (int(sum(_values(text, names))) for names in self.kind.counters)
