@@ -63,7 +63,7 @@ def fill(engine: Engine) -> None:
                 row.feature,
                 row.explanation_id,
                 explanation(row.feature).text,
-                *(("detection", row.value, row.lift, 0.01) if row.value is not None else ()),
+                *(("detection", row.value, row.lift, 0.01, None, row.p_value) if row.value is not None else ()),
             )
             for row in written
         ]
