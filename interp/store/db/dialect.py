@@ -1,11 +1,11 @@
 """Handle what SQLite and PostgreSQL do differently."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Interval, Select, func, literal, select, text
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Interval, Select, any_, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -79,6 +79,15 @@ def has_code_index(session: Session) -> bool:
     if not is_postgresql(session):
         return False
     return session.execute(select(func.to_regclass("ix_label_vectors_hnsw").is_not(None))).scalar_one()
+
+
+def among(session: Session, column: Any, values: Sequence[int]) -> ColumnElement[bool]:
+    """Return whether a column of integers has one of some values.
+
+    They are one parameter on PostgreSQL, which plans thousands of them for longer than it looks them up.
+    """
+    found: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(BigInteger))) if is_postgresql(session) else column.in_(values)
+    return found
 
 
 def with_wide_search(session: Session, count: int) -> None:

@@ -56,7 +56,7 @@ class LabelCodes:
         if has_code_index(session):
             return _by_index(session, embedder, code, count)
         label_ids, found = self._kept(session, embedder)
-        return Nearest(label_ids[codes.nearest(found, code, count)].tolist(), len(found) <= count)
+        return Nearest(label_ids[codes.nearest(found, code, count)].tolist(), found.shape[1] <= count)
 
     def load(self, session: Session, embedder: str) -> None:
         """Read the codes that a search would read, unless an index holds them."""
@@ -93,7 +93,7 @@ class LabelCodes:
         kept = int(np.searchsorted(self._vector_ids[:before], ids[0])) if len(ids) else before
         self._vector_ids = np.concatenate([self._vector_ids[:kept], ids])
         self._label_ids = np.concatenate([self._label_ids[:kept], np.array([row.label_id for row in rows], np.int64)])
-        self._codes = np.concatenate([self._codes[:kept], codes.codes_from([row.code for row in rows])])
+        self._codes = np.concatenate([self._codes[:, :kept], codes.codes_from([row.code for row in rows])], axis=1)
 
     def _wait(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._clear_if_idle)

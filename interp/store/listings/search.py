@@ -4,7 +4,7 @@ The time of a search is bounded, whatever it matches. Where filters leave at mos
 labels that have the words are ranked, and the `WIDE` labels nearest by meaning, if they pass the filters; a ranking says where more may match.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from interp.search import codes
 from interp.search.codes import Vectors
 from interp.search.words import Term
-from interp.store.db.dialect import by_any_index, is_postgresql, lookups
+from interp.store.db.dialect import among, by_any_index, is_postgresql, lookups
 from interp.store.db.tables import FeatureRow, LabelRow, LabelVectorRow, ScoreRow
-from interp.store.listings.label_codes import LabelCodes
+from interp.store.listings.label_codes import LabelCodes, Nearest
 from interp.store.listings.queries import FigureBounds, feature_filters, in_list, uncovered_bounds
 
 # Features of each ranking.
@@ -80,12 +80,21 @@ def by_meaning(session: Session, query: SearchQuery, vector: Vectors, embedder: 
     if _are_few(session, query):
         features = _features_of_few(session, query)
         return _by_cosine(session, features, _nearest_of(session, set(features.values()), embedder, code), vector, embedder, True)
-    near = kept.nearest(session, embedder, code, NEAR)
-    features = _features_of(session, query, near.label_ids)
-    if len(features) < DEPTH and not near.are_all:
-        near = kept.nearest(session, embedder, code, WIDE)
-        features = _features_of(session, query, near.label_ids)
+    near, features = _nearest_listed(session, query, embedder, code, kept)
     return _by_cosine(session, features, near.label_ids, vector, embedder, len(features) >= DEPTH or near.are_all)
+
+
+def _nearest_listed(session: Session, query: SearchQuery, embedder: str, code: bytes, kept: LabelCodes) -> tuple[Nearest, dict[Key, int]]:
+    """Return enough of the nearest labels for `DEPTH` features, at most `WIDE`, and the features."""
+    count, asked, features = NEAR, set[int](), dict[Key, int]()
+    while True:
+        near = kept.nearest(session, embedder, code, count)
+        features |= _features_of(session, query, [label_id for label_id in near.label_ids if label_id not in asked])
+        if len(features) >= DEPTH or near.are_all or count == WIDE:
+            return near, features
+        asked.update(near.label_ids)
+        # As many as would be enough if filters leave the same share of the next ones, and a quarter more.
+        count = min(WIDE, max(2 * count, DEPTH * count * 5 // (len(features) * 4))) if features else WIDE
 
 
 def rows_of(session: Session, keys: Sequence[Key]) -> dict[Key, FeatureRow]:
@@ -106,7 +115,7 @@ def _by_cosine(session: Session, features: dict[Key, int], near: Sequence[int], 
 
 def _cosines(session: Session, label_ids: Sequence[int], vector: Vectors, embedder: str) -> dict[int, float]:
     statement = select(LabelVectorRow.label_id, LabelVectorRow.vector).where(
-        LabelVectorRow.label_id.in_(label_ids), LabelVectorRow.embedder == embedder
+        among(session, LabelVectorRow.label_id, label_ids), LabelVectorRow.embedder == embedder
     )
     rows = session.execute(statement).all()
     if not rows:
@@ -117,14 +126,15 @@ def _cosines(session: Session, label_ids: Sequence[int], vector: Vectors, embedd
 
 def _nearest_of(session: Session, label_ids: set[int], embedder: str, code: bytes) -> list[int]:
     """Return some labels that have a vector, the nearest by code first."""
-    own = (LabelVectorRow.embedder == embedder, LabelVectorRow.label_id.in_(sorted(label_ids)))
+    own = (LabelVectorRow.embedder == embedder, among(session, LabelVectorRow.label_id, sorted(label_ids)))
     rows = session.execute(select(LabelVectorRow.label_id, LabelVectorRow.code).where(*own).order_by(LabelVectorRow.label_id)).all()
     order = codes.nearest(codes.codes_from([row.code for row in rows]), code, DEPTH)
     return [rows[place].label_id for place in order.tolist()]
 
 
-def _features_of(session: Session, query: SearchQuery, label_ids: Iterable[int]) -> dict[Key, int]:
-    statement = select(FeatureRow.run_id, FeatureRow.feature, FeatureRow.label_id).where(FeatureRow.label_id.in_(label_ids), *_conditions(query))
+def _features_of(session: Session, query: SearchQuery, label_ids: Sequence[int]) -> dict[Key, int]:
+    of = among(session, FeatureRow.label_id, label_ids)
+    statement = select(FeatureRow.run_id, FeatureRow.feature, FeatureRow.label_id).where(of, *_conditions(query))
     return {(row.run_id, row.feature): row.label_id for row in session.execute(statement.limit(4 * WIDE)) if row.label_id is not None}
 
 
