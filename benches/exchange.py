@@ -1,4 +1,4 @@
-"""Measure bulk reads and exports of a dictionary in a local database, by default that of `make demo`.
+"""Measure bulk reads and exports of a dictionary in a local database.
 
     python -m benches.exchange --home .glossator --dictionary pystdlib@1-res --json
     python -m benches.exchange --synthetic 3072 --json
@@ -27,14 +27,13 @@ from typing import Any
 
 import httpx
 
-from api.reads.bulk import STREAMS
+from api.reads.bulk import MOST_WITH_PARTS, STREAMS
 from benches import bigbook
 from benches.service import rss_mb, serving
 from interp.config.settings import Settings
 from interp.domain.vocabulary import Vocabulary
 from interp.store import migrate
 from interp.store.db.engine import make_engine, transaction
-from interp.store.listings.queries import MAX_LIMIT
 from interp.store.results import evidence as stored
 
 Line = dict[str, Any]
@@ -81,7 +80,7 @@ def write(home: Path, features: int) -> None:
 def lines(home: Path, dictionary: str) -> Iterator[Line]:
     path = f"/v1/dictionaries/{dictionary}/features"
     forms: dict[str, Line] = {made.facts.name: {"format": made.facts.name} for made in STREAMS.values()}
-    forms["page"] = {"expand": "contexts,explanations,scores", "limit": MAX_LIMIT}
+    forms["page"] = {"expand": "contexts,explanations,scores", "limit": MOST_WITH_PARTS}
     with serving(Settings(home=home)) as (url, pid), httpx.Client(base_url=url, timeout=600.0, headers={"Accept-Encoding": "identity"}) as client:
         features = sum(client.get(f"/v1/dictionaries/{dictionary}").raise_for_status().json()["states"].values())
         for form, params in forms.items():

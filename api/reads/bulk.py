@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from api.reads import dictionaries
 from api.reads.cursors import WITHOUT_NUL
@@ -27,6 +27,8 @@ STREAMS = {FORMATS[name].facts.media_type: FORMATS[name] for name in ("jsonl", "
 EXPAND = "Parts of each feature, separated by commas: `statistics`, `contexts`, `explanations`, `scores`. A stream has all without it."
 FORMAT = "Answer with a stream of all features that match, not a page; or say so with `Accept`."
 PART = "|".join(Part)
+# Their parts are read and sent in portions: a page of so many takes 20 MB.
+MOST_WITH_PARTS = 5_000
 
 
 class BulkFilters(FeatureFilters):
@@ -36,6 +38,7 @@ class BulkFilters(FeatureFilters):
         default=None, max_length=100, pattern=rf"^({PART})(,({PART}))*$", description=EXPAND, examples=["contexts,explanations,scores"]
     )
     format: StreamFormat | None = Field(default=None, description=FORMAT)
+    limit: int = Field(default=50, ge=1, le=MOST_WITH_PARTS, description=f"Rows per page; more than {queries.MAX_LIMIT} with `expand` alone.")
 
     explainer: str | None = Field(
         default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="With the part `explanations`: only those of this explainer."
@@ -45,6 +48,12 @@ class BulkFilters(FeatureFilters):
     @classmethod
     def _without_blanks(cls, value: object) -> object:
         return value.replace(" ", "") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _only_with_parts(self) -> "BulkFilters":
+        if self.limit > queries.MAX_LIMIT and not self.expand:
+            raise ValueError(f"limit is at most {queries.MAX_LIMIT} without expand")
+        return self
 
     @property
     def parts(self) -> frozenset[Part]:

@@ -91,7 +91,14 @@ def test_filters_order_and_parts_apply_to_streams(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("params", "field"),
-    [({"format": "jsonl", "limit": 5}, "limit"), ({"format": "xml"}, "format"), ({"expand": "everything"}, "expand"), ({"expand": ""}, "expand")],
+    [
+        ({"format": "jsonl", "limit": 5}, "limit"),
+        ({"format": "xml"}, "format"),
+        ({"expand": "everything"}, "expand"),
+        ({"expand": ""}, "expand"),
+        ({"limit": 501}, "limit"),
+        ({"expand": "contexts", "limit": 5_001}, "limit"),
+    ],
 )
 def test_what_cannot_be_streamed_is_refused(http: httpx.Client, params: dict[str, Any], field: str) -> None:
     answer = http.get(PATH, params=params)
@@ -197,7 +204,7 @@ def test_a_page_with_parts_is_read_a_portion_at_a_time(http: httpx.Client, store
 
 
 def test_a_reader_that_does_not_read_makes_the_server_hold_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a real socket, for a stream of 20 MB: memory is that of a portion, not of the dictionary."""
+    """Over a real socket, portions of a stream of 20 MB are held."""
     features, portion = 160, 4
     exchange.write(tmp_path, features)
     monkeypatch.setattr(read, "PORTION", portion)
