@@ -1700,6 +1700,7 @@ class ListFeatureListsFilters(TypedDict, total=False):
 
 
 class ListFeaturesFilters(TypedDict, total=False):
+    expand: str | None
     min_score: float | None
     max_score: float | None
     min_lift: float | None
@@ -1721,11 +1722,11 @@ class ListFeaturesFilters(TypedDict, total=False):
     state: Literal["active", "rare", "dead"] | None
     list: str | None
     q: str | None
-    explainer: str | None
+    label_explainer: str | None
     sort: FeatureSort | None
     order: Literal["asc", "desc"] | None
     run: str | None
-    expand: str | None
+    explainer: str | None
 
 
 class ListFilesFilters(TypedDict, total=False):

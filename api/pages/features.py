@@ -89,7 +89,7 @@ class FeaturesQuery(FeatureFilters):
 
     def search(self, dictionary: str) -> SearchFilters:
         own = self.model_dump(include=set(SearchFilters.model_fields), exclude_none=True)
-        return SearchFilters(**own | {"dictionary": dictionary, "mode": RANKED[self.by]})
+        return SearchFilters(**own | {"dictionary": dictionary, "mode": RANKED[self.by], "explainer": self.label_explainer})
 
 
 Asked = Annotated[FeaturesQuery, Query()]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from api.reads import dictionaries
 from api.reads.cursors import WITHOUT_NUL
@@ -31,17 +31,11 @@ PART = "|".join(Part)
 MOST_WITH_PARTS = 5_000
 
 
-class BulkFilters(FeatureFilters):
-    """Filters and order of features, their parts, and the form of the answer."""
+class Expansion(BaseModel):
+    """The parts of each feature that a page or stream has."""
 
     expand: str | None = Field(
         default=None, max_length=100, pattern=rf"^({PART})(,({PART}))*$", description=EXPAND, examples=["contexts,explanations,scores"]
-    )
-    format: StreamFormat | None = Field(default=None, description=FORMAT)
-    limit: int = Field(default=50, ge=1, le=MOST_WITH_PARTS, description=f"Rows per page; more than {queries.MAX_LIMIT} with `expand` alone.")
-
-    explainer: str | None = Field(
-        default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="With the part `explanations`: only those of this explainer."
     )
 
     @field_validator("expand", mode="before")
@@ -49,11 +43,24 @@ class BulkFilters(FeatureFilters):
     def _without_blanks(cls, value: object) -> object:
         return value.replace(" ", "") if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _only_with_parts(self) -> "BulkFilters":
-        if self.limit > queries.MAX_LIMIT and not self.expand:
-            raise ValueError(f"limit is at most {queries.MAX_LIMIT} without expand")
-        return self
+
+# The last base's fields are validated first: the bound of `limit` depends on `expand`.
+class BulkFilters(FeatureFilters, Expansion):
+    """Filters and order of features, their parts, and the form of the answer."""
+
+    format: StreamFormat | None = Field(default=None, description=FORMAT)
+    limit: int = Field(default=50, ge=1, le=MOST_WITH_PARTS, description=f"Rows per page; more than {queries.MAX_LIMIT} with `expand` alone.")
+
+    explainer: str | None = Field(
+        default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="With the part `explanations`: only those of this explainer."
+    )
+
+    @field_validator("limit")
+    @classmethod
+    def _only_with_parts(cls, value: int, info: ValidationInfo) -> int:
+        if value > queries.MAX_LIMIT and info.data.get("expand", "") is None:
+            raise ValueError(f"at most {queries.MAX_LIMIT} without expand")
+        return value
 
     @property
     def parts(self) -> frozenset[Part]:

@@ -36,13 +36,16 @@ FEATURE_PLACES: dict[FeatureSort, TypeAdapter[Any]] = {
     FeatureSort.EXPLAINER: TypeAdapter(tuple[RowId, Words | None, FeatureIndex]),
 }
 
+# Filters that the query of the store names differently, or has not.
+UNLIKE_QUERY = {"order", "cursor", "run", "q", "max_p_value", "max_q_value", "list", "label_explainer"}
+
 
 class FeatureFilters(FeatureBounds):
     """Filters and order of features; bounds are inclusive and exclude features without a value."""
 
     model_config = ConfigDict(extra="forbid")
 
-    explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Who wrote the label.")
+    label_explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Who wrote the listed label.")
     sort: FeatureSort = Field(default=FeatureSort.INDEX, description="Features without a value come last in both directions.")
     order: Literal["asc", "desc"] = "asc"
     run: str | None = Field(default=None, min_length=1, max_length=400, pattern=WITHOUT_NUL, description=RUN)
@@ -64,9 +67,15 @@ class FeatureFilters(FeatureBounds):
 
     def query(self, session: Session, run_id: int, after: Position | None) -> FeatureQuery:
         """Return the query of a run's features; raises NotFoundError for an unknown list."""
-        wanted = self.model_dump(include=set(FeatureFilters.model_fields) - {"order", "cursor", "run", "q", "max_p_value", "max_q_value", "list"})
+        wanted = self.model_dump(include=set(FeatureFilters.model_fields) - UNLIKE_QUERY)
         of_list = feature_lists.id_of(session, self.list)
-        renamed: dict[str, Any] = {"text": self.q, "max_p": self.max_p_value, "max_q": self.max_q_value, "list_id": of_list}
+        renamed: dict[str, Any] = {
+            "text": self.q,
+            "max_p": self.max_p_value,
+            "max_q": self.max_q_value,
+            "list_id": of_list,
+            "explainer": self.label_explainer,
+        }
         return FeatureQuery(run_id, descending=self.order == "desc", after=after, **renamed, **wanted)
 
 

@@ -90,20 +90,19 @@ class Contexts:
         return self.select(keep)
 
     def maxima(self) -> NDArray[np.float32]:
-        """Return the largest activation in each window, float32 [N]."""
-        if len(self) == 0:
-            return np.zeros(0, dtype=np.float32)
-        largest: NDArray[np.float32] = self.activations.max(axis=1).astype(np.float32)
-        return largest
+        """Return the largest activation at a token of each window, float32 [N]; 0 without tokens."""
+        lowest = np.float16(-np.inf)
+        largest = np.where(self.valid(), self.activations, lowest).max(axis=1, initial=lowest)
+        return np.where(self.lengths > 0, largest, 0).astype(np.float32)
 
     def fires(self) -> NDArray[np.bool_]:
         """Return whether the feature fires somewhere in each window, bool [N]."""
-        above: NDArray[np.bool_] = self.maxima() > self.levels
+        above: NDArray[np.bool_] = (self.maxima() > self.levels) & (self.lengths > 0)
         return above
 
     def fires_at(self) -> NDArray[np.bool_]:
         """Return the tokens at which the feature fires, bool [N, W]."""
-        above: NDArray[np.bool_] = self.activations > self.levels[:, None]
+        above: NDArray[np.bool_] = (self.activations > self.levels[:, None]) & self.valid()
         return above
 
     def left_tokens(self, row: int) -> list[int]:

@@ -74,7 +74,7 @@ class Windows:
         self.split = SPLITS.take(pa.array(whole.splits))
         self.id = pc.binary_join_element_wise(self.document, self.start.cast(pa.string()), ":")
         self.activations = whole.activations[valid]
-        self.peaks = np.maximum(maxima, 0).astype(np.float16)
+        self.peaks = maxima.astype(np.float16)
         self._lengths, self._before = whole.lengths.astype(np.int64), whole.left_lengths.astype(np.int64)
         self._tokens = texts.numbered(whole.tokens[valid], self._lengths)
         self._left = texts.numbered(whole.left[_at_the_right(whole)], self._before)

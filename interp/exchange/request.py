@@ -34,6 +34,7 @@ class ExportRequest(FeatureBounds):
     )
     parts: tuple[Part, ...] | None = Field(default=None, max_length=len(Part), description="Parts of each feature; by default the format's.")
     explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Only explanations of this explainer.")
+    label_explainer: str | None = Field(default=None, min_length=1, max_length=64, pattern=WITHOUT_NUL, description="Who wrote the listed label.")
     license: str = Field(
         default="unknown", max_length=40, pattern=r"^[a-z0-9][a-z0-9.+-]*$", description="The identifier that the card of a data set names."
     )
@@ -63,7 +64,15 @@ def plan_of(session: Session, request: ExportRequest) -> ExportPlan:
     form = format_of(request.format)
     bounds = {name: getattr(request, name) for name in FeatureBounds.model_fields if name not in ("q", "max_p_value", "max_q_value", "list")}
     list_id = feature_lists.id_of(session, request.list)
-    features = FeatureQuery(run.id, text=request.q, max_p=request.max_p_value, max_q=request.max_q_value, list_id=list_id, **bounds)
+    features = FeatureQuery(
+        run.id,
+        text=request.q,
+        max_p=request.max_p_value,
+        max_q=request.max_q_value,
+        list_id=list_id,
+        explainer=request.label_explainer,
+        **bounds,
+    )
     parts = form.facts.parts if request.parts is None else frozenset(request.parts)
     query = RecordQuery(features, parts, request.explainer, is_imported=not run.tokens, items_of=form.facts.items_of)
     options = FormatOptions(license=request.license)
@@ -72,6 +81,6 @@ def plan_of(session: Session, request: ExportRequest) -> ExportPlan:
 
 def total_of(session: Session, plan: ExportPlan) -> int | None:
     """Return how many features the export has, where no filter leaves that open."""
-    if plan.among is not None or any(plan.asked.get(name) is not None for name in FeatureBounds.model_fields):
+    if plan.among is not None or any(plan.asked.get(name) is not None for name in (*FeatureBounds.model_fields, "label_explainer")):
         return None
     return runs.covered(session, [plan.source.run_id])[plan.source.run_id]

@@ -62,6 +62,21 @@ def test_a_table_and_neuronpedias_rows_come_in(command: Callable[..., Result], c
     assert {row["index"]: row["text"] for row in cells} == {"3": "'=sum", "4": "four"}
 
 
+def test_the_explainer_of_the_listed_label_and_that_of_explanations_are_two_filters(
+    command: Callable[..., Result], client: Client, store: Engine, tmp_path: Path
+) -> None:
+    name = bare_dictionary(store, "two@1-res")
+    table = tmp_path / "labels.csv"
+    table.write_text("index,text,method\n3,three,human\n3,drei,other\n4,vier,other\n")
+    assert json.loads(command("import", str(table), "--dictionary", name, "--json").stdout)["labels"] == 3
+    listed = {explainer: [item["index"] for item in client.list_features(name, label_explainer=explainer)] for explainer in ("human", "other")}
+    assert listed == {"human": [3], "other": [4]}
+    for asked, texts in ({"explainer": "other"}, {3: "drei", 4: "vier"}), ({"explainer": "other", "label_explainer": "human"}, {3: "drei"}):
+        lines = b"".join(client.stream_features(name, "jsonl", **asked)).splitlines()
+        assert {row["index"]: one["text"] for row in map(json.loads, lines) for one in row["explanations"]} == texts
+        assert len(lines) == (FEATURES if asked == {"explainer": "other"} else 1)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(content=st.binary(max_size=200), ending=st.sampled_from([".csv", ".jsonl", ".jsonl.gz"]))
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes, ending: str) -> None:

@@ -56,7 +56,7 @@ def window(found: Contexts, row: int) -> dict[str, Any]:
         "document": f"{found.documents[row]:016x}",
         "start": int(found.starts[row]),
         "position": int(found.positions[row]),
-        "max_activation": decimal(max(float(found.maxima()[row]), 0.0)),
+        "max_activation": decimal(float(found.maxima()[row]) or 0.0),
         "left": VOCABULARY.texts(found.left_tokens(row)),
         "tokens": VOCABULARY.texts(found.tokens[row, :length].tolist()),
         "activations": [decimal(value) for value in found.activations[row, :length].tolist()],

@@ -42,7 +42,7 @@ def test_typing_a_text_searches_and_a_heading_sorts(desk: Watched) -> None:
 
 
 def test_a_ranking_by_words_has_the_filters_of_figures(desk: Watched) -> None:
-    page = desk.open(f"{AT}?q=self&by=words&min_max_activation=12&explainer=pattern")
+    page = desk.open(f"{AT}?q=self&by=words&min_max_activation=12&label_explainer=pattern")
     assert sorted(listed(page)) == ["8", "9"]
     desk.check_accessibility()
 

@@ -49,6 +49,7 @@ def export(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder to write; standard output when not given.")] = None,
     form: Annotated[Form | None, typer.Option("--format", help="By default what the file's name ends in, else jsonl.")] = None,
     explainer: Annotated[str | None, typer.Option(help="Only explanations of this explainer.")] = None,
+    label_explainer: Annotated[str | None, typer.Option(help="Who wrote the listed label.")] = None,
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     features: Annotated[str | None, typer.Option(help="all, or ranges with both ends: 0-99,120.")] = None,
     features_file: Annotated[Path | None, typer.Option(help="A file of feature numbers, between blanks, commas or line ends.")] = None,
@@ -83,6 +84,7 @@ def export(
     asked: dict[str, Any] = {
         "run": run,
         "explainer": explainer,
+        "label_explainer": label_explainer,
         "min_score": min_score,
         "max_score": max_score,
         "min_lift": min_lift,
