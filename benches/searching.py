@@ -31,6 +31,8 @@ from interp.store.db.tables import FeatureRow
 from interp.store.db.temporary_database import own_database
 
 PORTION = 20_000
+# The index of the extension pgvector, on servers that have it.
+CODE_INDEX = "ix_label_vectors_hnsw"
 # From a word of most labels to one of none.
 QUERIES = ("w1", "w22", "w150", "w1000", "nowhere", "w1 w2", '"w1 w3"', "w4*")
 FILTERS: tuple[dict[str, Any], ...] = ({}, {"min_score": 0.9}, {"max_q_value": 0.01, "min_lift": 0.1}, {"min_score": 0.6, "max_score": 0.7})
@@ -90,10 +92,12 @@ def _milliseconds(client: httpx.Client, params: dict[str, Any]) -> float:
 
 
 def fill(engine: Engine, labels: int) -> None:
-    """Write a run's features with labels and vectors; indexes of features are made at the end."""
+    """Write a run's features with labels and vectors, then their indexes."""
     _, run_id = bigbook.prepare(engine, labels)
     indexes = [*FeatureRow.__table__.indexes]  # type: ignore[attr-defined]
     with engine.begin() as connection:
+        of_codes = connection.execute(text(f"SELECT indexdef FROM pg_indexes WHERE indexname = '{CODE_INDEX}'")).scalar()
+        connection.execute(text(f"DROP INDEX IF EXISTS {CODE_INDEX}"))
         for index in indexes:
             index.drop(connection)
         connection.execute(text("SELECT setseed(0.5)"))
@@ -102,11 +106,17 @@ def fill(engine: Engine, labels: int) -> None:
         _copy_vectors(connection.connection.driver_connection, labels)
         for index in indexes:
             index.create(connection)
+        if of_codes:
+            connection.execute(text("SET LOCAL maintenance_work_mem = '2GB'"))
+            connection.execute(text(of_codes))
     bigbook.vacuum(engine)
 
 
 def _copy_vectors(connection: Any, labels: int) -> None:
-    """Copy drawn vectors in PostgreSQL's binary format: a count of fields, then each with its length."""
+    """Copy drawn vectors in PostgreSQL's binary format.
+
+    A row is its count of fields, then each field with its length.
+    """
     name, width = embedder.identity().name.encode(), embedder.WIDTH
     sizes = {"label_id": 8, "embedder": len(name), "code": CODE_BYTES, "vector": 2 * width}
     kinds = [("fields", ">i2"), *((f"{column}_{part}", kind) for column, size in sizes.items() for part, kind in (("size", ">i4"), ("", f"V{size}")))]

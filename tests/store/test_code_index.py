@@ -62,14 +62,13 @@ def test_the_index_finds_what_memory_and_a_plain_scan_find(server_url: str, monk
             [synthetic.feature_row(1, place, label=label, label_id=ids[label]) for place, label in enumerate(texts)],
             ("run_id", "feature"),
         )
-    monkeypatch.setattr(search, "FEW", 0)
     with snapshot(engine) as session:
         assert has_code_index(session)
         for place in range(0, LABELS, 50):
-            found = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes())
+            found = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes(), few=False)
             with monkeypatch.context() as patched:
                 patched.setattr("interp.store.listings.label_codes.has_code_index", lambda _session: False)
-                in_memory = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes())
+                in_memory = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes(), few=False)
             exact = np.argsort(-(made @ made[place]), kind="stable")[:20]
             assert [feature for _run, feature in found.keys[:20]] == exact.tolist()
             assert found.keys[:20] == in_memory.keys[:20]

@@ -113,8 +113,9 @@ def test_both_rankings_are_those_of_a_plain_scan(
     fit = {(1, place): row["label"] for place, row in enumerate(rows) if row["label"] is not None and passes(row, query)}
     terms, vector = parse(text), vector_of(text)
     with snapshot(store) as session:
-        by_words = search.by_words(session, query, terms)
-        by_meaning = search.by_meaning(session, query, vector, EMBEDDER, LabelCodes())
+        is_few = search.are_few(session, query)
+        by_words = search.by_words(session, query, terms, is_few)
+        by_meaning = search.by_meaning(session, query, vector, EMBEDDER, LabelCodes(), is_few)
     having = [key for key, label in fit.items() if terms and matches(terms, label)]
     length = {key: len(words_of(fit[key]).words) + len(words_of(fit[key]).tokens) for key in having}
     assert list(by_words.keys) == sorted(having, key=lambda key: (length[key], key))
@@ -146,7 +147,7 @@ def test_hostile_texts_are_no_error(store: Engine) -> None:
         "-the",
     ):
         with snapshot(store) as session:
-            search.by_words(session, SearchQuery(runs=(run_id,)), parse(text))
+            search.by_words(session, SearchQuery(runs=(run_id,)), parse(text), few=True)
 
 
 def test_each_text_is_written_and_embedded_once(store: Engine) -> None:

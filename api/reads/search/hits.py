@@ -70,8 +70,9 @@ def labels(session: Session, filters: SearchFilters, codes: LabelCodes) -> Searc
     # Before the first statement: the embedder may have to be opened, and no connection should wait for that.
     vector, without = _vector_for(filters)
     query = filters.query(_runs(session, filters), feature_lists.id_of(session, filters.list))
-    words = NOTHING if filters.mode is SearchMode.MEANING else search.by_words(session, query, parse(filters.q))
-    meaning = NOTHING if vector is None else search.by_meaning(session, query, vector, embedder.identity().name, codes)
+    are_few = search.are_few(session, query)
+    words = NOTHING if filters.mode is SearchMode.MEANING else search.by_words(session, query, parse(filters.q), are_few)
+    meaning = NOTHING if vector is None else search.by_meaning(session, query, vector, embedder.identity().name, codes, are_few)
     hits = fused(words.keys, meaning.keys)
     shown, last = hits[first : first + filters.limit], first + filters.limit
     page = pages.build(

@@ -51,12 +51,16 @@ class LabelCodes:
     _used: float = 0.0
     _timer: threading.Timer | None = None
 
-    def nearest(self, session: Session, embedder: str, code: bytes, count: int) -> Nearest:
-        """Return up to `count` labels."""
+    def nearest(self, session: Session, embedder: str, code: bytes, count: int, most: int = 0) -> Nearest:
+        """Return up to `count` labels.
+
+        Codes in memory give up to `most`, which cost no more.
+        """
         if has_code_index(session):
             return _by_index(session, embedder, code, count)
         label_ids, found = self._kept(session, embedder)
-        return Nearest(label_ids[codes.nearest(found, code, count)].tolist(), found.shape[1] <= count)
+        most = max(count, most)
+        return Nearest(label_ids[codes.nearest(found, code, most)].tolist(), found.shape[1] <= most)
 
     def load(self, session: Session, embedder: str) -> None:
         """Read the codes that a search would read, unless an index holds them."""

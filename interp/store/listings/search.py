@@ -52,32 +52,46 @@ class Ranking:
     cosines: dict[Key, float] = field(default_factory=dict)
 
 
-def by_words(session: Session, query: SearchQuery, terms: Sequence[Term]) -> Ranking:
-    """Rank the features whose labels have all terms: those with the fewest other words first."""
+def are_few(session: Session, query: SearchQuery) -> bool:
+    """Return whether bounds that an index of features holds leave at most `FEW`."""
+    by_any_index(session)
+    statement = select(FeatureRow.feature).where(*_in_indexes(query)).offset(FEW).limit(1)
+    return session.execute(statement).first() is None
+
+
+def by_words(session: Session, query: SearchQuery, terms: Sequence[Term], few: bool) -> Ranking:
+    """Rank the features whose labels have all terms: those with the fewest other words first.
+
+    `few` is the answer of `are_few`.
+    """
     if not terms or not query.runs:
         return Ranking()
     own, of_label = _conditions(query), FeatureRow.label_id == LabelRow.id
     columns = select(FeatureRow.run_id, FeatureRow.feature, LabelRow.length)
-    order = (LabelRow.length, FeatureRow.run_id, FeatureRow.feature)
-    if _are_few(session, query):
+    if few:
         statement = columns.join(LabelRow, of_label).where(*own, _has(session, terms))
+        order = (LabelRow.length, FeatureRow.run_id, FeatureRow.feature)
         return Ranking(tuple((row.run_id, row.feature) for row in session.execute(statement.order_by(*order).limit(DEPTH))))
     some = select(LabelRow.id, LabelRow.length).where(_has(session, terms)).limit(EXAMINED + 1).cte("some")
-    number = select(func.count()).select_from(some)
-    found = select(FeatureRow.run_id, FeatureRow.feature, some.c.length, number.scalar_subquery().label("number"))
+    examined = select(func.count()).select_from(some)
+    found = select(FeatureRow.run_id, FeatureRow.feature, some.c.length).join(some, FeatureRow.label_id == some.c.id).where(*own)
+    cut = found.limit(4 * EXAMINED).subquery()
+    ranked = select(cut.c.run_id, cut.c.feature, func.count().over().label("found"), examined.scalar_subquery().label("examined"))
     with lookups(session):
-        rows = session.execute(found.join(some, FeatureRow.label_id == some.c.id).where(*own).limit(4 * EXAMINED)).all()
-        examined = rows[0].number if rows else session.scalars(number).one()
-    ranked = sorted((row.length, row.run_id, row.feature) for row in rows)
-    return Ranking(tuple((run_id, feature) for _, run_id, feature in ranked[:DEPTH]), examined <= EXAMINED and len(rows) < 4 * EXAMINED)
+        rows = session.execute(ranked.order_by(cut.c.length, cut.c.run_id, cut.c.feature).limit(DEPTH)).all()
+        is_complete = (rows[0].examined if rows else session.scalars(examined).one()) <= EXAMINED and (not rows or rows[0].found < 4 * EXAMINED)
+    return Ranking(tuple((row.run_id, row.feature) for row in rows), is_complete)
 
 
-def by_meaning(session: Session, query: SearchQuery, vector: Vectors, embedder: str, kept: LabelCodes) -> Ranking:
-    """Rank features by the cosine of their labels' vectors with one, of unit length."""
+def by_meaning(session: Session, query: SearchQuery, vector: Vectors, embedder: str, kept: LabelCodes, few: bool) -> Ranking:
+    """Rank features by the cosine of their labels' vectors with one, of unit length.
+
+    `few` is the answer of `are_few`.
+    """
     if not query.runs:
         return Ranking()
     code = codes.code_of(vector)
-    if _are_few(session, query):
+    if few:
         features = _features_of_few(session, query)
         return _by_cosine(session, features, _nearest_of(session, set(features.values()), embedder, code), vector, embedder, True)
     near, features = _nearest_listed(session, query, embedder, code, kept)
@@ -86,13 +100,14 @@ def by_meaning(session: Session, query: SearchQuery, vector: Vectors, embedder: 
 
 def _nearest_listed(session: Session, query: SearchQuery, embedder: str, code: bytes, kept: LabelCodes) -> tuple[Nearest, dict[Key, int]]:
     """Return enough of the nearest labels for `DEPTH` features, at most `WIDE`, and the features."""
-    count, asked, features = NEAR, set[int](), dict[Key, int]()
+    count, near, asked, features = NEAR, Nearest([], False), set[int](), dict[Key, int]()
     while True:
-        near = kept.nearest(session, embedder, code, count)
-        features |= _features_of(session, query, [label_id for label_id in near.label_ids if label_id not in asked])
-        if len(features) >= DEPTH or near.are_all or count == WIDE:
+        if len(near.label_ids) < count and not near.are_all:
+            near = kept.nearest(session, embedder, code, count, WIDE)
+        features |= _features_of(session, query, [label_id for label_id in near.label_ids[:count] if label_id not in asked])
+        if len(features) >= DEPTH or count == WIDE or (near.are_all and count >= len(near.label_ids)):
             return near, features
-        asked.update(near.label_ids)
+        asked.update(near.label_ids[:count])
         # As many as would be enough if filters leave the same share of the next ones, and a quarter more.
         count = min(WIDE, max(2 * count, DEPTH * count * 5 // (len(features) * 4))) if features else WIDE
 
@@ -141,13 +156,6 @@ def _features_of(session: Session, query: SearchQuery, label_ids: Sequence[int])
 def _features_of_few(session: Session, query: SearchQuery) -> dict[Key, int]:
     statement = select(FeatureRow.run_id, FeatureRow.feature, FeatureRow.label_id).where(*_conditions(query), FeatureRow.label_id.is_not(None))
     return {(row.run_id, row.feature): row.label_id for row in session.execute(statement) if row.label_id is not None}
-
-
-def _are_few(session: Session, query: SearchQuery) -> bool:
-    """Return whether bounds that an index of features holds leave at most `FEW`."""
-    by_any_index(session)
-    statement = select(FeatureRow.feature).where(*_in_indexes(query)).offset(FEW).limit(1)
-    return session.execute(statement).first() is None
 
 
 def _conditions(query: SearchQuery) -> list[ColumnElement[bool]]:
