@@ -26,9 +26,11 @@ from interp.config.settings import Settings
 from interp.search import embedder
 from interp.search.codes import CODE_BYTES
 from interp.store import migrate
-from interp.store.db.engine import make_engine
+from interp.store.db.dialect import has_code_index
+from interp.store.db.engine import make_engine, snapshot
 from interp.store.db.tables import FeatureRow
 from interp.store.db.temporary_database import own_database
+from interp.store.listings.label_codes import LabelCodes, by_index
 
 PORTION = 20_000
 # The index of the extension pgvector, on servers that have it.
@@ -36,6 +38,7 @@ CODE_INDEX = "ix_label_vectors_hnsw"
 # From a word of most labels to one of none.
 QUERIES = ("w1", "w22", "w150", "w1000", "nowhere", "w1 w2", '"w1 w3"', "w4*")
 FILTERS: tuple[dict[str, Any], ...] = ({}, {"min_score": 0.9}, {"max_q_value": 0.01, "min_lift": 0.1}, {"min_score": 0.6, "max_score": 0.7})
+NEAREST, NEAREST_SEARCHES = 1_000, 15
 MODES = ("text", "meaning", "hybrid")
 WORD = f"least({bigbook.WORDS}, floor(1 / (1 - random())))::int"
 LABELS = f"""
@@ -67,10 +70,11 @@ def lines(url: str, labels: int, repeats: int) -> Iterator[dict[str, Any]]:
     migrate.upgrade(url)
     engine = make_engine(url)
     fill(engine, labels)
-    engine.dispose()
     yield {"bench": "searching", "case": "fill", "labels": labels, "seconds": round(time.perf_counter() - began)}
     with TemporaryDirectory() as home:
         app = create_app(Settings(home=Path(home), database_url=url, rate_expensive="", rate_reads=""))
+        if line := _indexed(engine, labels):
+            yield line
         with httpx.Client(transport=InProcess(app), base_url="http://test", timeout=60) as client:
             yield {
                 "bench": "searching",
@@ -83,6 +87,27 @@ def lines(url: str, labels: int, repeats: int) -> Iterator[dict[str, Any]]:
                 times = [_milliseconds(client, one) for one in asked for _ in range(repeats)]
                 middle, high = np.percentile(times, (50, 95))
                 yield {"bench": "searching", "case": mode, "labels": labels, "searches": len(times), "p50_ms": round(middle), "p95_ms": round(high)}
+
+
+def _indexed(engine: Engine, labels: int) -> dict[str, Any] | None:
+    """Return times of the nearest codes, in memory and by pgvector's index; None without it."""
+    kept, own = LabelCodes(), embedder.identity().name
+    found: dict[str, list[float]] = {"in_memory_ms": [], "by_index_ms": [], "recall": []}
+    with snapshot(engine) as session:
+        if not has_code_index(session):
+            return None
+        kept.load(session, own)
+        for number in range(NEAREST_SEARCHES):
+            code = np.random.default_rng(number).bytes(CODE_BYTES)
+            began = time.perf_counter()
+            near = kept.nearest(session, own, code, NEAREST).label_ids
+            middle = time.perf_counter()
+            indexed = by_index(session, own, code, NEAREST).label_ids
+            found["in_memory_ms"].append(1000 * (middle - began))
+            found["by_index_ms"].append(1000 * (time.perf_counter() - middle))
+            found["recall"].append(len({*near} & {*indexed}) / NEAREST)
+    medians = {name: round(float(np.median(values)), 2) for name, values in found.items()}
+    return {"bench": "searching", "case": f"nearest {NEAREST} codes", "labels": labels} | medians
 
 
 def _milliseconds(client: httpx.Client, params: dict[str, Any]) -> float:

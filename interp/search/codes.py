@@ -22,9 +22,10 @@ def code_of(vector: Vectors) -> bytes:
     return np.packbits(vector > 0).tobytes()
 
 
-def codes_from(blobs: Sequence[bytes]) -> Codes:
+def codes_from(blobs: Sequence[bytes] | NDArray[np.void]) -> Codes:
     """Return the codes of stored bytes, uint64 [8, N], the same word of all together."""
-    return np.ascontiguousarray(np.frombuffer(b"".join(blobs), dtype=np.uint64).reshape(len(blobs), CODE_BYTES // 8).T)
+    joined = blobs.tobytes() if isinstance(blobs, np.ndarray) else b"".join(blobs)
+    return np.ascontiguousarray(np.frombuffer(joined, dtype=np.uint64).reshape(len(blobs), CODE_BYTES // 8).T)
 
 
 def distances(codes: Codes, code: bytes) -> NDArray[np.uint16]:

@@ -15,7 +15,7 @@ from interp.store.db.bulk import upsert
 from interp.store.db.dialect import has_code_index
 from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import FeatureRow
-from interp.store.listings import search
+from interp.store.listings import label_codes, search
 from interp.store.listings.label_codes import BY_INDEX, LabelCodes, Nearest
 from interp.store.listings.search import SearchQuery
 from interp.store.results import label_texts
@@ -62,12 +62,13 @@ def test_the_index_finds_what_memory_and_a_plain_scan_find(server_url: str, monk
             [synthetic.feature_row(1, place, label=label, label_id=ids[label]) for place, label in enumerate(texts)],
             ("run_id", "feature"),
         )
+    monkeypatch.setattr(label_codes, "MOST_IN_MEMORY", 0)
     with snapshot(engine) as session:
         assert has_code_index(session)
         for place in range(0, LABELS, 50):
             found = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes(), few=False)
             with monkeypatch.context() as patched:
-                patched.setattr("interp.store.listings.label_codes.has_code_index", lambda _session: False)
+                patched.setattr(label_codes, "MOST_IN_MEMORY", LABELS)
                 in_memory = search.by_meaning(session, SearchQuery(runs=(1,)), made[place], EMBEDDER, LabelCodes(), few=False)
             exact = np.argsort(-(made @ made[place]), kind="stable")[:20]
             assert [feature for _run, feature in found.keys[:20]] == exact.tolist()

@@ -1,7 +1,8 @@
-"""Find the labels nearest to a code, by pgvector's index or in memory.
+"""Find the labels nearest to a code, in memory or by pgvector's index.
 
-Codes in memory take 72 bytes a label (72 MB for a million). They are read at the first search of a process, completed as labels come, and given
-back after `IDLE_SECONDS` without a search.
+Codes in memory take 80 bytes a label (80 MB for a million). They are read at the first search of a process, completed as labels come, and given
+back after `IDLE_SECONDS` without a search. To compare all of them is exact, and up to `MOST_IN_MEMORY` sooner done than a walk of the index
+(`python -m benches.searching`).
 """
 
 import threading
@@ -16,9 +17,16 @@ from sqlalchemy.orm import Session
 from interp.search import codes
 from interp.search.codes import Codes
 from interp.store.db.dialect import has_code_index, with_wide_search
+from interp.store.db.fixed_rows import fixed_rows
 from interp.store.db.tables import LabelVectorRow
 
 IDLE_SECONDS = 600.0
+# Labels with a vector beyond which the index is used, where there is one.
+MOST_IN_MEMORY = 4_000_000
+# A vector's id and label, and its code.
+ROW = np.dtype([("id", "<i8"), ("label_id", "<i8"), ("code", f"V{codes.CODE_BYTES}")])
+# Vectors read by one statement: 80 MB.
+PORTION = 1_000_000
 # Ids of rows that are read again with new ones: writers commit in another order than they took their ids.
 OVERLAP = 10_000
 # The expression that migration 0024 has indexed. A scan that goes on (`with_wide_search`) gives rows in nearly their order only,
@@ -56,16 +64,18 @@ class LabelCodes:
 
         Codes in memory give up to `most`, which cost no more.
         """
-        if has_code_index(session):
-            return _by_index(session, embedder, code, count)
-        label_ids, found = self._kept(session, embedder)
+        newest = _newest(session)
+        if _is_indexed(session, newest):
+            return by_index(session, embedder, code, count)
+        label_ids, found = self._kept(session, embedder, newest)
         most = max(count, most)
         return Nearest(label_ids[codes.nearest(found, code, most)].tolist(), found.shape[1] <= most)
 
     def load(self, session: Session, embedder: str) -> None:
-        """Read the codes that a search would read, unless an index holds them."""
-        if not has_code_index(session):
-            self._kept(session, embedder)
+        """Read the codes that a search would read, unless it uses the index."""
+        newest = _newest(session)
+        if not _is_indexed(session, newest):
+            self._kept(session, embedder, newest)
 
     def clear(self) -> None:
         """Give the memory back."""
@@ -76,9 +86,8 @@ class LabelCodes:
         self._embedder, self._last = "", 0
         self._vector_ids, self._label_ids, self._codes = np.zeros(0, np.int64), np.zeros(0, np.int64), codes.codes_from([])
 
-    def _kept(self, session: Session, embedder: str) -> tuple[NDArray[np.int64], Codes]:
+    def _kept(self, session: Session, embedder: str, newest: int) -> tuple[NDArray[np.int64], Codes]:
         """Return label ids int64 [N] and codes of all labels; new ones are read."""
-        newest = session.execute(select(func.max(LabelVectorRow.id))).scalar_one() or 0
         with self._lock:
             if embedder != self._embedder or newest < self._last:
                 self._forget()
@@ -90,14 +99,16 @@ class LabelCodes:
             return self._label_ids, self._codes
 
     def _read_new(self, session: Session, embedder: str) -> None:
-        before = int(np.searchsorted(self._vector_ids, self._last - OVERLAP))
-        statement = select(LabelVectorRow.id, LabelVectorRow.label_id, LabelVectorRow.code).where(LabelVectorRow.embedder == embedder)
-        rows = session.execute(statement.where(LabelVectorRow.id > self._last - OVERLAP).order_by(LabelVectorRow.id)).all()
-        ids = np.array([row.id for row in rows], np.int64)
-        kept = int(np.searchsorted(self._vector_ids[:before], ids[0])) if len(ids) else before
-        self._vector_ids = np.concatenate([self._vector_ids[:kept], ids])
-        self._label_ids = np.concatenate([self._label_ids[:kept], np.array([row.label_id for row in rows], np.int64)])
-        self._codes = np.concatenate([self._codes[:, :kept], codes.codes_from([row.code for row in rows])], axis=1)
+        columns = select(LabelVectorRow.id, LabelVectorRow.label_id, LabelVectorRow.code).where(LabelVectorRow.embedder == embedder)
+        after, parts = self._last - OVERLAP, list[NDArray[np.void]]()
+        kept = int(np.searchsorted(self._vector_ids, after, side="right"))
+        while not parts or len(parts[-1]) == PORTION:
+            parts.append(fixed_rows(session, columns.where(LabelVectorRow.id > after).order_by(LabelVectorRow.id).limit(PORTION), ROW))
+            after = int(parts[-1]["id"][-1]) if len(parts[-1]) else after
+        rows = np.concatenate(parts)
+        self._vector_ids = np.concatenate([self._vector_ids[:kept], rows["id"]])
+        self._label_ids = np.concatenate([self._label_ids[:kept], rows["label_id"]])
+        self._codes = np.concatenate([self._codes[:, :kept], codes.codes_from(rows["code"])], axis=1)
 
     def _wait(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._clear_if_idle)
@@ -114,7 +125,16 @@ class LabelCodes:
                 self._wait(left)
 
 
-def _by_index(session: Session, embedder: str, code: bytes, count: int) -> Nearest:
+def _newest(session: Session) -> int:
+    """Return the highest id of a vector, 0 without one."""
+    return session.execute(select(func.max(LabelVectorRow.id))).scalar_one() or 0
+
+
+def _is_indexed(session: Session, newest: int) -> bool:
+    return newest > MOST_IN_MEMORY and has_code_index(session)
+
+
+def by_index(session: Session, embedder: str, code: bytes, count: int) -> Nearest:
     """Return labels by pgvector's index, which may end before `count` of them."""
     with_wide_search(session, count)
     near = list(session.scalars(BY_INDEX, {"embedder": embedder, "code": code, "count": count}))
