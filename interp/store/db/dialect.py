@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Interval, Select, any_, func, literal, select, text
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Interval, Select, any_, cast, func, literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -84,9 +84,11 @@ def has_code_index(session: Session) -> bool:
 def among(session: Session, column: Any, values: Sequence[int]) -> ColumnElement[bool]:
     """Return whether a column of integers has one of some values.
 
-    They are one parameter on PostgreSQL, which plans thousands of them for longer than it looks them up.
+    They are one parameter on PostgreSQL, which plans thousands of them for longer than it looks them up. It is a text: the driver takes longer to
+    write a list.
     """
-    found: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(BigInteger))) if is_postgresql(session) else column.in_(values)
+    together = cast(literal(f"{{{','.join(map(str, values))}}}"), ARRAY(BigInteger))
+    found: ColumnElement[bool] = column == any_(together) if is_postgresql(session) else column.in_(values)
     return found
 
 
