@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
+from interp.analysis import stored_league
 from interp.domain.evidence import HISTOGRAM_BINS, ContextKind, Contexts, FeatureEvidence, Statistics
 from interp.domain.explanation import Explanation, ExplanationFamily
 from interp.domain.score import Interval, Item, NullResult, Score
@@ -198,6 +199,7 @@ def fill(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:
         wrote = True
     if wrote:
         show(engine, run_id, features, sizes)
+        stored_league.store(engine, run_id)
         # Listing the best wrote every row anew, and left each index twice its size: what is to be done once after a job of a million features.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("REINDEX TABLE features"))

@@ -15,6 +15,7 @@ from api.pages.rendering import is_fragment, render
 from api.pages.scatter import PlottedPair, scatter
 from api.reads import dictionaries, health
 from api.reads.curation import figures, league
+from api.reads.curation.league import RunLeague
 from api.reads.curation.pairs import ExplainerPairs, pairs
 from api.reads.curation.partners import DictionaryPairs, partners
 from api.reads.cursors import WITHOUT_NUL
@@ -92,19 +93,21 @@ def show_compare(request: Request, session: Reading, asked: Annotated[CompareQue
 
 def _explainers(request: Request, session: Session, asked: CompareQuery, name: str) -> HTMLResponse:
     """Show the explainers of a dictionary's run, as a part of the page."""
-    table = league.table(session, name, asked.run)
+    found = league.of_run(session, name, asked.run)
+    table = league.answer(session, found)
     path_of = f"/dictionaries/{segment(table.dictionary)}"
-    pair = _pair(session, asked, name, table)
+    pair = _pair(session, asked, found, table)
     return render(request, "_compare_explainers.html", asked=asked, name=table.dictionary, table=table, pair=pair, path_of=path_of)
 
 
-def _pair(session: Session, asked: CompareQuery, name: str, table: LeagueAnswer) -> ShownPair | None:
+def _pair(session: Session, asked: CompareQuery, of: RunLeague, table: LeagueAnswer) -> ShownPair | None:
     """Return the pair that is asked for; None where a place has none."""
     if asked.division >= len(table.divisions) or asked.pair >= len(table.divisions[asked.division].differences):
         return None
     division = table.divisions[asked.division]
     difference = division.differences[asked.pair]
-    found = pairs(session, name, asked.run, division, difference)
+    made = of.table.divisions[asked.division]
+    found = pairs(session, of, made.scorer, made.differences[asked.pair])
     points = [PlottedPair(one.first, one.second, (one.first_low, one.first_high), (one.second_low, one.second_high)) for one in found.points]
     about = f"{division.metric} of each feature: {difference.first} across, {difference.second} up. On the line both are equal."
     return ShownPair(division, difference, found, scatter(points, difference.first, difference.second, about))

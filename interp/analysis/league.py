@@ -13,6 +13,8 @@ from interp.analysis.random_control import FEWEST_PAIRS, ByFeature, PairedDiffer
 from interp.analysis.significance import SIGNIFICANT
 from interp.stats.intervals import t_quantile
 
+# Features of a pair that are drawn, and those that are listed.
+MOST_SAMPLED, MOST_LARGEST = 2_000, 20
 NO_BASELINE = "No score has the control `baseline`, which compares with `pattern` on the same items."
 Key = tuple[str, str]
 Integers = NDArray[np.int64]
@@ -69,11 +71,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean paired difference between two explainers' values over features, first minus second."""
+    """Mean paired difference between two explainers' values over features, first minus second.
+
+    largest  the features whose two values differ most, the most first
+    sample   every `step`-th of the features that have both values, ascending
+    """
 
     first: Key
     second: Key
     found: PairedDifference
+    largest: Sequence[int]
+    sample: Sequence[int]
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,14 @@ def division(scorer: Key, metric: str, by_explainer: Mapping[Key, LeagueScores])
     entries.sort(key=lambda entry: (-(entry.mean if entry.mean is not None else -np.inf), entry.explainer))
     values = {name: ByFeature(own.features, own.values) for name, own in by_explainer.items()}
     pairs = combinations([entry.explainer for entry in entries], 2)
-    return Division(scorer, metric, entries, [Difference(one, other, paired_difference(values[one], values[other])) for one, other in pairs])
+    return Division(scorer, metric, entries, [_difference(one, other, values[one], values[other]) for one, other in pairs])
+
+
+def _difference(first: Key, second: Key, own: ByFeature, others: ByFeature) -> Difference:
+    both, here, there = np.intersect1d(own.features, others.features, assume_unique=True, return_indices=True)
+    order = np.lexsort((both, -np.abs(own.values[here] - others.values[there])))
+    step = max(1, -(-len(both) // MOST_SAMPLED))
+    return Difference(first, second, paired_difference(own, others), both[order[:MOST_LARGEST]].tolist(), both[::step].tolist(), step)
 
 
 def _entry(name: Key, own: LeagueScores, common: Integers) -> Entry:

@@ -8,12 +8,14 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import Engine, delete, inspect, select
 
+from api.reads.curation import league
+from api.reads.curation.pairs import pairs
 from api.server import Service
+from interp.analysis import league as analysis
 from interp.domain.spec import JobSpec
-from interp.store.db.engine import make_engine, transaction
+from interp.store.db.engine import make_engine, snapshot, transaction
 from interp.store.db.tables import DictionaryRow, ExplanationRow, FeatureRow, HealthReportRow, JobRow, JobRunRow, RunRow, ScoreRow
 from interp.store.results import health_reports
-from interp.store.results.league import count_pairs, every_nth_pair, largest_differences
 from interp.store.results.listed_scores import scored_features
 from tests.api.synthetic import NAME
 from tests.pages.browsing import Watched
@@ -159,19 +161,35 @@ def test_two_explainers_are_drawn_and_their_largest_differences_listed(desk: Wat
     phone.check_accessibility()
 
 
-def test_pairs_are_those_of_both_explainers_by_difference(server: Service, rivals: Engine) -> None:
-    with transaction(rivals) as session:
-        score = session.scalars(select(ScoreRow).where(ScoreRow.value.is_not(None))).first()
-        assert score is not None
-        digests = dict(map(tuple, session.execute(select(ExplanationRow.explainer, ExplanationRow.settings_digest))))
-        keys = (score.scorer, score.settings_digest), ("pattern", digests["pattern"]), (OTHER, digests[OTHER])
-        every = every_nth_pair(session, score.run_id, *keys, 1)
-        assert count_pairs(session, score.run_id, *keys) == len(every)
-        assert [one.feature for one in every_nth_pair(session, score.run_id, *keys, 2)] == [one.feature for one in every if one.feature % 2 == 0]
-        largest = largest_differences(session, score.run_id, *keys, 3)
-        assert [one.feature for one in largest] == [
-            one.feature for one in sorted(every, key=lambda one: (-abs(one.first - one.second), one.feature))[:3]
-        ]
+def test_pairs_are_those_of_both_explainers_by_difference(rivals: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "MOST_SAMPLED", 4)
+    monkeypatch.setattr(analysis, "MOST_LARGEST", 3)
+    with snapshot(rivals) as session:
+        of = league.of_run(session, NAME, None)
+        rows = session.execute(
+            select(
+                ExplanationRow.feature, ExplanationRow.explainer, ExplanationRow.text, ScoreRow.scorer, ScoreRow.value, ScoreRow.low, ScoreRow.high
+            )
+            .join(ScoreRow)
+            .where(ScoreRow.value.is_not(None), ExplanationRow.run_id == of.run.id)
+        ).all()
+        assert of.table.divisions
+        for division in of.table.divisions:
+            for difference in division.differences:
+                sides = [
+                    {row.feature: row for row in rows if row.scorer == division.scorer[0] and row.explainer == key[0]}
+                    for key in (difference.first, difference.second)
+                ]
+                both = sorted(sides[0].keys() & sides[1].keys())
+                found = pairs(session, of, division.scorer, difference)
+                assert found.total == len(both) > 3
+                assert [one.feature for one in found.points] == both[:: found.step] and len(found.points) <= 4
+                far = sorted(both, key=lambda feature: (-abs(sides[0][feature].value - sides[1][feature].value), feature))
+                assert [one.feature for one in found.largest] == far[:3]
+                for one in found.largest:
+                    first, second = (side[one.feature] for side in sides)
+                    assert (one.first, one.first_low, one.first_high, one.first_label) == (first.value, first.low, first.high, first.text)
+                    assert (one.second, one.second_low, one.second_high, one.second_label) == (second.value, second.low, second.high, second.text)
 
 
 def test_what_cannot_be_compared_is_said(desk: Watched) -> None:

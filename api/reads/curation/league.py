@@ -1,25 +1,46 @@
 """Read the league table of a run."""
 
+from dataclasses import dataclass
+
 from api.reads.names import run_name
 from api.schemas.curation.league import ExplainerCostAnswer, LeagueAnswer, LeagueDifferenceAnswer, LeagueDivisionAnswer, LeagueEntryAnswer
 from interp.analysis import stored_league
 from interp.analysis.league import Difference, Division, Entry, Key
 from interp.analysis.stored_league import LeagueTable
 from interp.store.db.engine import Session
+from interp.store.db.tables import DictionaryRow, RunRow
 from interp.store.listings import queries
 from interp.store.results import league, runs
 
 Costs = dict[Key, ExplainerCostAnswer | None]
 
 
+@dataclass(frozen=True, slots=True)
+class RunLeague:
+    """A run of a dictionary with its league table."""
+
+    dictionary: DictionaryRow
+    run: RunRow
+    table: LeagueTable
+
+
 def table(session: Session, dictionary: str, run: str | None) -> LeagueAnswer:
     """Return the explainers of a run compared by each scorer; raises NotFoundError."""
-    of = queries.dictionary(session, dictionary)
-    shown = runs.shown(session, of, run)
-    found = stored_league.read(session, shown.id)
-    judges, costs = dict(found.judges), _costs(session, found)
-    divisions = [_division(one, judges.get(one.scorer), costs) for one in found.divisions]
-    return LeagueAnswer(dictionary=of.name, run=run_name(shown, of), divisions=divisions)
+    return answer(session, of_run(session, dictionary, run))
+
+
+def of_run(session: Session, dictionary: str, run: str | None) -> RunLeague:
+    """Return the league table of a run; raises NotFoundError."""
+    row = queries.dictionary(session, dictionary)
+    shown = runs.shown(session, row, run)
+    return RunLeague(row, shown, stored_league.read(session, shown.id))
+
+
+def answer(session: Session, of: RunLeague) -> LeagueAnswer:
+    """Return a league table with what labels cost, its divisions and differences in order."""
+    judges, costs = dict(of.table.judges), _costs(session, of.table)
+    divisions = [_division(one, judges.get(one.scorer), costs) for one in of.table.divisions]
+    return LeagueAnswer(dictionary=of.dictionary.name, run=run_name(of.run, of.dictionary), divisions=divisions)
 
 
 def _costs(session: Session, table: LeagueTable) -> Costs:

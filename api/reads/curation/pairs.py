@@ -1,18 +1,14 @@
 """Read the scores of two explainers by feature."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.schemas.curation.league import LeagueDifferenceAnswer, LeagueDivisionAnswer
+from api.reads.curation.league import RunLeague
+from interp.analysis.league import Difference, Key
 from interp.domain.polarity import address
 from interp.store.db.engine import Session
-from interp.store.listings import queries
-from interp.store.results import league, runs
+from interp.store.results import league
 from interp.store.results.league import PairedScore
-
-# A drawing shows no more points, and a table no more rows.
-MOST_POINTS, MOST_ROWS = 2_000, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +25,10 @@ class ExplainerPairs:
     addresses: Mapping[int, str]
 
 
-def pairs(session: Session, dictionary: str, run: str | None, division: LeagueDivisionAnswer, of: LeagueDifferenceAnswer) -> ExplainerPairs:
-    """Return the pairs of a difference of a league table; raises NotFoundError."""
-    row = queries.dictionary(session, dictionary)
-    shown = runs.shown(session, row, run)
-    keys = (division.scorer, division.settings_digest), (of.first, of.first_settings), (of.second, of.second_settings)
-    total = league.count_pairs(session, shown.id, *keys)
-    step = max(1, math.ceil(total / MOST_POINTS))
-    points = league.every_nth_pair(session, shown.id, *keys, step)[:MOST_POINTS]
-    largest = league.largest_differences(session, shown.id, *keys, MOST_ROWS)
-    addresses = {one.feature: address(one.feature, row.n_features, row.polarity) for one in largest}
-    return ExplainerPairs(total, step, points, largest, addresses)
+def pairs(session: Session, of: RunLeague, scorer: Key, difference: Difference) -> ExplainerPairs:
+    """Return the pairs of a difference of a league table."""
+    wanted = sorted({*difference.sample, *difference.largest})
+    found = league.paired_scores(session, of.run.id, scorer, difference.first, difference.second, wanted)
+    points, largest = ([found[feature] for feature in features] for features in (difference.sample, difference.largest))
+    addresses = {one.feature: address(one.feature, of.dictionary.n_features, of.dictionary.polarity) for one in largest}
+    return ExplainerPairs(difference.found.pairs, difference.step, points, largest, addresses)

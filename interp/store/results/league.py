@@ -7,10 +7,13 @@ from typing import Any
 from sqlalchemy import Row, Select, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from interp.store.db.dialect import among, by_any_index
 from interp.store.db.tables import ExplanationRow, LlmUsageRow, ScoreRow
 from interp.store.llm.call_stats import PICO
 
 PORTION = 10_000
+# Features that one statement names.
+NAMED = 1_000
 
 Key = tuple[str, str]
 
@@ -85,28 +88,20 @@ def spending(session: Session, jobs: frozenset[str], purpose: str) -> Spending |
     return None if not calls else Spending(int(calls), int(used), None if unpriced else int(spent) / PICO)
 
 
-def count_pairs(session: Session, run_id: int, scorer: Key, first: Key, second: Key) -> int:
-    """Return how many features have a score of both explainers.
+def paired_scores(session: Session, run_id: int, scorer: Key, first: Key, second: Key, features: Sequence[int]) -> dict[int, PairedScore]:
+    """Return both explainers' scores of some features, by feature.
 
     Keys are a name and a settings digest.
     """
-    return session.scalar(select(func.count()).select_from(_pairs(run_id, scorer, first, second).subquery())) or 0
+    by_any_index(session)
+    found: dict[int, PairedScore] = {}
+    for start in range(0, len(features), NAMED):
+        some = features[start : start + NAMED]
+        found |= {row.feature: PairedScore(*row) for row in session.execute(_pairs(session, run_id, scorer, first, second, some))}
+    return found
 
 
-def largest_differences(session: Session, run_id: int, scorer: Key, first: Key, second: Key, limit: int) -> list[PairedScore]:
-    """Return the features whose two scores differ most."""
-    pairs = _pairs(run_id, scorer, first, second).subquery()
-    ordered = select(pairs).order_by(func.abs(pairs.c.first - pairs.c.second).desc(), pairs.c.feature).limit(limit)
-    return [PairedScore(*row) for row in session.execute(ordered)]
-
-
-def every_nth_pair(session: Session, run_id: int, scorer: Key, first: Key, second: Key, step: int) -> list[PairedScore]:
-    """Return the pairs of the features whose index `step` divides, by feature."""
-    pairs = _pairs(run_id, scorer, first, second).subquery()
-    return [PairedScore(*row) for row in session.execute(select(pairs).where(pairs.c.feature % step == 0).order_by(pairs.c.feature))]
-
-
-def _pairs(run_id: int, scorer: Key, first: Key, second: Key) -> Select[Any]:
+def _pairs(session: Session, run_id: int, scorer: Key, first: Key, second: Key, features: Sequence[int]) -> Select[Any]:
     """Return a statement of the columns of `PairedScore`."""
     columns: list[Any] = []
     sides: list[tuple[Any, Any]] = [(aliased(ScoreRow), aliased(ExplanationRow)) for _ in range(2)]
@@ -118,17 +113,16 @@ def _pairs(run_id: int, scorer: Key, first: Key, second: Key) -> Select[Any]:
             explanation.text.label(f"{side}_label"),
         ]
     (one, of_one), (other, of_other) = sides
-    statement = select(one.feature.label("feature"), *columns).join(of_one, of_one.id == one.explanation_id)
-    statement = statement.join(other, (other.run_id == one.run_id) & (other.feature == one.feature)).join(
-        of_other, of_other.id == other.explanation_id
-    )
+    statement = select(of_one.feature.label("feature"), *columns).join(one, one.explanation_id == of_one.id)
+    statement = statement.join(of_other, of_other.feature == of_one.feature).join(other, other.explanation_id == of_other.id)
     for (score, explanation), key in zip(sides, (first, second), strict=True):
         statement = statement.where(
-            score.run_id == run_id,
             score.scorer == scorer[0],
             score.settings_digest == scorer[1],
             score.value.is_not(None),
+            explanation.run_id == run_id,
             explanation.explainer == key[0],
             explanation.settings_digest == key[1],
+            among(session, explanation.feature, features),
         )
     return statement
