@@ -45,14 +45,17 @@ SYLLABLES = [consonant + vowel for consonant in "bdfghjklmnprst" for vowel in "a
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Features of a transaction, and how many of the first features have evidence and items of real size: the rest is small, to spare the disk."""
+    """Features of a transaction, and how many of the first have evidence of real size.
+
+    That of the others is small, to spare the disk.
+    """
 
     chunk: int = 1024
     real: int = 32_768
 
 
 def prepare(engine: Engine, features: int, vocabulary: Vocabulary = VOCABULARY) -> tuple[int, int]:
-    """The ids of the dictionary and of its run, which has completed; they are written unless they are there."""
+    """Write the dictionary and its completed run, unless they are there; return their ids."""
     with transaction(engine) as session:
         dictionaries.save_subject(session, SUBJECT, "big", {}, vocabulary)
         kinds: dict[str, Any] = {"hook_point": "blocks.1.hook_resid_post", "architecture": "jumprelu", "d_in": 768, "config": {}}
@@ -94,7 +97,10 @@ def figures(chunk: range) -> Figures:
 
 
 def real_blob(number: int = 64, tokens: int = 2, seed: int = 0) -> bytes:
-    """Evidence of the default settings' size, as every feature that is not small has it: what the server keeps does not hang on what it says."""
+    """Return evidence of the size that the default settings give.
+
+    What the server keeps does not depend on what it says.
+    """
     rng, window = np.random.default_rng(seed), 32
     kept = Contexts(
         tokens=rng.integers(0, tokens, (number, window), dtype=np.uint32),
@@ -187,7 +193,7 @@ def best(chunk: range, found: Figures, ids: dict[int, int]) -> list[BestExplanat
 
 
 def fill(engine: Engine, run_id: int, features: int, sizes: Sizes) -> None:
-    """Writes what is not there yet; then each feature's best explanation is listed, and the server told to look at what it has."""
+    """Write what is not there yet, list best explanations, and update the server's statistics."""
     real, small = some_items(40), some_items(1)
     writer, wrote = Writer(engine, run_id), False
     for chunk in missing(engine, run_id, features, sizes):
@@ -219,7 +225,10 @@ def vacuum(engine: Engine) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """What workers write at the end of a chunk of each stage, made of the figures: to be run in one transaction each."""
+    """Make what workers write at the end of a chunk of each stage.
+
+    Each is to be run in a transaction of its own.
+    """
 
     engine: Engine
     run_id: int

@@ -108,10 +108,10 @@ class Table:
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows of `interp.store.results.league.scores`."""
         found: dict[tuple[Key, Key], list[tuple[Any, ...]]] = {}
-        for feature, explainer, family, scorer, digest, metric, value, lift, q_value, controls in rows:
+        for feature, explainer, family, scorer, digest, metric, value, lift, q_value, over_pattern in rows:
             self.metrics[scorer, digest] = metric
             of = (scorer, digest), (explainer, family)
-            found.setdefault(of, []).append((feature, value, lift, q_value, _over_pattern(controls) if controls else None))
+            found.setdefault(of, []).append((feature, value, lift, q_value, over_pattern))
         for of, part in found.items():
             self.parts.setdefault(of, []).append(np.array(part, dtype=np.float64))
 
@@ -170,8 +170,3 @@ def _interval(values: Floats) -> tuple[float, float] | None:
         return None
     half = t_quantile(0.95, len(values) - 1) * float(values.std(ddof=1)) / len(values) ** 0.5
     return float(values.mean()) - half, float(values.mean()) + half
-
-
-def _over_pattern(controls: Sequence[Mapping[str, Any]]) -> float | None:
-    found = next((control.get("lift_interval") for control in controls if control.get("name") == "baseline"), None)
-    return float(found["low"]) if found else None

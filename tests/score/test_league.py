@@ -9,8 +9,7 @@ FAMILY, SETTINGS = "f" * 64, "s" * 64
 
 
 def row(feature, explainer, value, q=0.01, baseline=None, scorer="detection"):
-    controls = [{"name": "empty"}] + ([] if baseline is None else [{"name": "baseline", "lift_interval": {"low": baseline, "high": baseline + 0.2}}])
-    return (feature, explainer, FAMILY, scorer, SETTINGS, "balanced_accuracy", value, value - 0.5, q, controls)
+    return (feature, explainer, FAMILY, scorer, SETTINGS, "balanced_accuracy", value, value - 0.5, q, baseline)
 
 
 def test_figures_are_of_the_features_that_all_explainers_have():

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Float, Row, Select, cast, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import JSONPATH
 from sqlalchemy.orm import Session, aliased
 
-from interp.store.db.dialect import among, by_any_index
+from interp.store.db.dialect import among, by_any_index, is_postgresql
 from interp.store.db.tables import ExplanationRow, LlmUsageRow, ScoreRow
 from interp.store.llm.call_stats import PICO
 
@@ -45,15 +46,26 @@ class Spending:
 def scores(session: Session, run_id: int) -> Iterator[Sequence[Row[Any]]]:
     """Return the defined scores of a run, in no order.
 
-    Columns: feature, explainer, its settings digest, scorer, its settings digest, metric, value, lift, q value, controls.
+    Columns: feature, explainer, its settings digest, scorer, its settings digest, metric, value, lift, q value, and the low end of the interval of
+    the lift over the control `baseline`.
     """
-    figures = (ScoreRow.metric, ScoreRow.value, ScoreRow.lift, ScoreRow.q_value, ScoreRow.controls)
+    figures: tuple[Any, ...] = (ScoreRow.metric, ScoreRow.value, ScoreRow.lift, ScoreRow.q_value, _over_baseline(session))
     statement = (
         select(ScoreRow.feature, ExplanationRow.explainer, ExplanationRow.settings_digest, ScoreRow.scorer, ScoreRow.settings_digest, *figures)
         .join(ExplanationRow, ExplanationRow.id == ScoreRow.explanation_id)
         .where(ScoreRow.run_id == run_id, ScoreRow.value.is_not(None))
     )
     return session.execute(statement, execution_options={"yield_per": PORTION}).partitions()
+
+
+def _over_baseline(session: Session) -> ColumnElement[float | None]:
+    """Return the low end of the lift's interval over the control `baseline`, read from JSON."""
+    if is_postgresql(session):
+        path = literal('$[*] ? (@.name == "baseline").lift_interval.low ? (@ != null)', JSONPATH)
+        return cast(func.jsonb_path_query_first(ScoreRow.controls, path), Float)
+    control = func.json_each(ScoreRow.controls).table_valued("value")
+    low, name = (func.json_extract(control.c.value, path) for path in ("$.lift_interval.low", "$.name"))
+    return select(low).select_from(control).where(name == "baseline", low.is_not(None)).limit(1).scalar_subquery()
 
 
 def judges(session: Session, run_id: int) -> dict[tuple[str, str], str | None]:
