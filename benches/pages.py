@@ -6,6 +6,7 @@ The database is the one of `benches.service`, kept between runs. Each page is op
 
 - `paint`      milliseconds from the navigation to the first contentful paint, as Chromium reports it, and to the page's load;
 - `next`       milliseconds from a click on the table's next page to the frame in which its rows stand;
+- `pair`       milliseconds from the navigation until two explainers of `/compare` are drawn, with their largest differences;
 - `crowd`      the home page's paint beside `--viewers` streams of one job's events and `--pollers` in another process, with their errors.
 """
 
@@ -45,7 +46,8 @@ PAGES = {
     "review": "/review",
     "compare": "/compare",
 }
-KINDS = ("paint", "next", "crowd")
+PAIR = f"/compare?dictionary={NAME}&division=0&pair=0"
+KINDS = ("paint", "next", "pair", "crowd")
 PATIENCE_MS = 120_000
 # Resolves once the first contentful paint is known, with it and the load's end.
 PAINT = """() => new Promise((resolve) => {
@@ -83,7 +85,7 @@ def main() -> None:
     parser.add_argument("--viewers", type=int, default=1_000, help="streams of a job's events")
     parser.add_argument("--pollers", type=int, default=0, help="clients beside them that poll the job every 5 seconds")
     parser.add_argument("--seconds", type=float, default=60.0, help="duration of the crowd in seconds")
-    parser.add_argument("--pages", choices=PAGES, nargs="+", default=list(PAGES), help="pages to paint; compare takes a minute each time")
+    parser.add_argument("--pages", choices=PAGES, nargs="+", default=list(PAGES), help="pages to paint")
     parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -109,6 +111,8 @@ def lines(options: argparse.Namespace, chromium: str) -> Iterator[Line]:
             yield {"bench": "pages", "case": f"paint: {name}"} | paints(browser, url + PAGES[name], options.repeats)
         if "next" in options.only:
             yield {"bench": "pages", "case": "next page of the table"} | next_pages(browser, url + TABLE, options.repeats)
+        if "pair" in options.only:
+            yield {"bench": "pages", "case": "two explainers compared"} | pairs(browser, url + PAIR, options.repeats)
         if "crowd" in options.only:
             beside = {"bench": "pages", "case": f"home beside {options.viewers} viewers, {options.pollers} pollers"}
             yield beside | crowd(browser, url, job_id, options)
@@ -153,8 +157,18 @@ def next_pages(browser: Browser, address: str, repeats: int) -> Line:
         return summary([page.evaluate(NEXT) for _ in range(repeats)])
 
 
+def pairs(browser: Browser, address: str, repeats: int) -> Line:
+    """Return milliseconds from the navigation to the drawing of two explainers."""
+    found = []
+    for _ in range(repeats):
+        with opened(browser, address) as page:
+            page.wait_for_selector("svg circle")
+            found.append(page.evaluate("performance.now()"))
+    return summary(found)
+
+
 def crowd(browser: Browser, url: str, job_id: str, options: argparse.Namespace) -> Line:
-    """Return the home page's paint while many clients listen to a job, and what became of them."""
+    """Return the home page's paint beside many clients of a job, and their errors."""
     command = [sys.executable, "-m", "benches.crowd", url, job_id, str(options.viewers), str(options.pollers), str(options.seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         found = []
