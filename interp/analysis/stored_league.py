@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from interp.analysis.league import Division, Key, Table
+from interp.domain.digests import digest_of
 from interp.store.db.engine import Engine, Session, snapshot, transaction
 from interp.store.results import league, league_tables
 
@@ -25,23 +26,32 @@ class LeagueTable:
 
 
 CONTENT = TypeAdapter(LeagueTable)
+# Raise it where the figures of a table come to mean something else.
+VERSION = 1
+# A stored table of other fields, or of another version, is made anew.
+FORMAT = digest_of({"version": VERSION, "schema": CONTENT.json_schema()})
 
 
 def read(session: Session, run_id: int) -> LeagueTable:
     """Return the table as of now: a stored one, else one of all scores."""
-    stored = league_tables.find(session, run_id)
+    stored = _stored(session, run_id)
     return _made(session, run_id) if stored is None else CONTENT.validate_python(stored)
 
 
 def store(engine: Engine, run_id: int) -> None:
     """Make the table of a run and store it, unless one that holds is stored."""
     with snapshot(engine) as session:
-        if league_tables.find(session, run_id) is not None:
+        if _stored(session, run_id) is not None:
             return
         seen, table = league_tables.changes(session, run_id), _made(session, run_id)
-    content: dict[str, Any] = CONTENT.dump_python(table, mode="json")
+    content = {"format": FORMAT, "table": CONTENT.dump_python(table, mode="json")}
     with transaction(engine) as session:
         league_tables.save(session, run_id, seen, content)
+
+
+def _stored(session: Session, run_id: int) -> Any:
+    found = league_tables.find(session, run_id)
+    return found["table"] if found is not None and found.get("format") == FORMAT else None
 
 
 def _made(session: Session, run_id: int) -> LeagueTable:

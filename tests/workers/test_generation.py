@@ -80,6 +80,15 @@ def test_the_figures_do_not_depend_on_chunks(runtime: Runtime, server: FullServe
     assert [(score.feature, score.value, score.low, score.null_values, score.details["metrics"]) for score in scores(runtime)] == first
 
 
+def test_nulls_have_texts_where_a_larger_job_explained_before(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
+    complete(runtime, asked(tiny_job, server, features="0-15", scorers=["detection"]))
+    complete(runtime, asked(tiny_job, server, features="0-3", scorers=[{"name": "generation", "nulls": 2, "texts": 6}]))
+    made = scores(runtime)
+    assert len(made) >= 3
+    assert all(len(score.null_values or []) == 2 and None not in (score.null_values or [None]) for score in made)
+    assert all(score.lift is not None for score in made)
+
+
 def test_a_chunk_of_texts_that_failed_is_tried_again_with_all_that_depends_on_it(
     runtime: Runtime, server: FullServer, tiny_job: JobSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

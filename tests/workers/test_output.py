@@ -55,6 +55,15 @@ def test_shifts_are_measured_once_and_the_judge_chooses_among_three(runtime: Run
     assert server.totals.calls == before
 
 
+def test_foils_have_an_effect_where_a_larger_job_explained_before(runtime: Runtime, server: FullServer, tiny_job: JobSpec) -> None:
+    complete(runtime, spec_of(tiny_job, server, features="0-31", scorers=["detection"]))
+    complete(runtime, spec_of(tiny_job, server, features="0-3", scorers=["output"]))
+    with snapshot(runtime.engine) as session:
+        made = session.scalars(select(ScoreRow).where(ScoreRow.scorer == "output")).all()
+    assert len(made) == 4
+    assert all(score.value is not None and score.reason is None for score in made)
+
+
 def test_an_explainer_reads_changes_that_are_measured_on_explain_documents(
     runtime: Runtime, server: FullServer, tiny_job: JobSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from interp.config.settings import Settings
 from interp.domain.spec import JobSpec
 from interp.store import reviews
 from interp.store.db.engine import snapshot, transaction
-from interp.store.db.tables import ExplanationRow, FeatureRow, RunRow, ScoreRow
+from interp.store.db.tables import ExplanationRow, FeatureRow, LeagueTableRow, RunRow, ScoreRow
 from interp.store.results import explanations, labels, league_tables
 from interp.store.reviews import NewReview
 from tests.fakes.full_server import FullServer
@@ -110,3 +110,19 @@ def test_a_person_s_scored_label_that_is_written_anew_leaves_the_table(
     write("by a person, again")
     after = compared(runtime, monkeypatch, is_stored=False)
     assert len(after.divisions[0].entries) == len(before.divisions[0].entries) - 1 == 1
+
+
+def test_a_stored_table_of_another_format_is_made_anew(
+    runtime: Runtime, server: FullServer, tiny_job: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete(runtime, spec_of(tiny_job, server, explainers=["pattern", {"name": "contexts", "contexts": 6}], **ASKED))
+    expected = compared(runtime, monkeypatch, is_stored=True)
+    with transaction(runtime.engine) as session:
+        row = session.scalars(select(LeagueTableRow)).one()
+        earlier = dict(row.content["table"])
+        for pair in (pair for division in earlier["divisions"] for pair in division["differences"]):
+            pair.pop("largest")
+        row.content = earlier
+    assert table(runtime) == expected
+    stored_league.store(runtime.engine, 1)
+    assert compared(runtime, monkeypatch, is_stored=True) == expected

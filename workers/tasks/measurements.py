@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -14,7 +14,7 @@ from interp.explain import registry as explainers
 from interp.explain.base import TokenChanges
 from interp.explain.proposal import Proposal, TriedRound
 from interp.judge.writing import WrittenTexts
-from interp.planning.plan import Range
+from interp.planning.plan import Range, ranges_of
 from interp.planning.settings_digest import PlannedScorer, baseline_family, family_of, planned_scorer
 from interp.score.base import FeatureEffect, LlmScorer, ProbedTexts
 from interp.store.db.engine import Session
@@ -34,6 +34,15 @@ CHANGES, CHANGES_DIGEST = "token_change", digest_of({"token_change": 1})
 # What an explainer proposed in a round, and the round once the subject has read its texts.
 PROPOSED, TRIED = "proposed/{}", "tried/{}"
 PROPOSAL, ROUND = TypeAdapter(Proposal), TypeAdapter(TriedRound)
+# Features whose measurements are in memory at once.
+FEATURES_AT_ONCE = 1024
+
+
+class Measured(NamedTuple):
+    """The name and the digest of a measurement."""
+
+    name: str
+    digest: str
 
 
 def families_of(work: Work) -> list[ExplanationFamily]:
@@ -122,6 +131,19 @@ def effect_of(feature: int, content: Mapping[str, Any]) -> FeatureEffect:
     """Return what a feature does to predictions of stored JSON."""
     shifts = tuple((tuple(up), tuple(down)) for up, down in content["shifts"])
     return FeatureEffect(feature, content["strength"], content["kl"], shifts, content["why"])
+
+
+def usable_features(session: Session, run_id: int, measured: Measured, features: Sequence[int]) -> set[int]:
+    """Return the features whose texts were written, or whose effect was found."""
+    usable: set[int] = set()
+    for start in range(0, len(features), FEATURES_AT_ONCE):
+        found = measurements.load(session, run_id, *measured, ranges_of(features[start : start + FEATURES_AT_ONCE]))
+        usable |= {feature for feature, content in found.items() if _is_usable(measured.name, content)}
+    return usable
+
+
+def _is_usable(name: str, content: Mapping[str, Any]) -> bool:
+    return content["why"] is None if name == EFFECT else content["failure"] is None and len(content["fires"]) > 0
 
 
 def as_content(written: WrittenTexts) -> dict[str, Any]:

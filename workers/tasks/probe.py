@@ -32,6 +32,7 @@ from workers.tasks.measurements import (
     READ,
     TRIED,
     WRITTEN,
+    Measured,
     changes_content,
     changes_of,
     effect_content,
@@ -218,11 +219,11 @@ class TextsToRead:
 
 def _texts(work: Work, planned: PlannedScorer, family: ExplanationFamily, some: Mapping[int, FeatureEvidence]) -> TextsToRead:
     baseline, digest = baseline_family(work.spec, work.run_id), measured_by(planned, family)
+    # Only features of a job have texts: most that the explainer labelled in other jobs have none.
     with snapshot(work.runtime.engine) as session:
         own = _written(session, work, digest, some)
-        known = explanations.count_candidates(session, family, work.lease.job_id)
         beside = {} if baseline is None else _written(session, work, measured_by(planned, baseline), some)
-    borrowing = nulls.nulls_of(work, family, known, planned.nulls, {feature: some[feature] for feature in own})
+    borrowing = nulls.nulls_of(work, family, planned.nulls, {feature: some[feature] for feature in own}, Measured(WRITTEN, digest))
     with snapshot(work.runtime.engine) as session:
         borrowed = _written(session, work, digest, set().union(*borrowing.values()))
     return TextsToRead(own, borrowed, beside, borrowing)

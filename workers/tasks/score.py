@@ -26,7 +26,7 @@ from interp.store.results.scores import Scored
 from workers.runtime import TaskResult, Work
 from workers.tasks import nulls
 from workers.tasks.llm_chunk import BATCH_FEATURES, ChunkModels, ChunkProgress, chunk_models, ranges_of_chunk, vocabulary_of
-from workers.tasks.measurements import EFFECT, READ, effect_of, probed_of
+from workers.tasks.measurements import EFFECT, READ, Measured, effect_of, probed_of
 
 # The id of an explanation, and what its scorer may see of the feature.
 Item = tuple[int, ScorerInput]
@@ -134,19 +134,16 @@ def _items(
         # A judge that answered nothing is asked again by the next job; the executable one would only repeat its result.
         done = scores.explanations_with(session, scorer.name, planned.digest, [row for row, _ in own.values()], only_answered=is_judged)
         wanted = {feature: found for feature, found in own.items() if found[0] not in done}
-        number = explanations.count_candidates(session, family, work.lease.job_id)
-        borrowing = nulls.nulls_of(work, family, number, planned.nulls, {feature: decoded[feature] for feature in wanted})
+        of_wanted = {feature: decoded[feature] for feature in wanted}
+        probed = _probed(session, family, planned, [*wanted]) if isinstance(scorer, LlmScorer) and scorer.writes else None
+        borrowing = nulls.nulls_of(work, family, planned.nulls, of_wanted) if probed is None else _read_nulls(probed, wanted)
         borrowed = explanations.load(session, family, ranges_of(sorted(set().union(*borrowing.values()))))
         patterns = explanations.load(session, baseline, ranges) if is_judged and baseline is not None else {}
         needs_distractors = isinstance(scorer, LlmScorer) and scorer.needs_distractors
         distractors = _distractors(session, family, scorer.spec.foils, wanted, decoded) if needs_distractors else {}
-        probed = _probed(session, family, planned, [*wanted]) if isinstance(scorer, LlmScorer) and scorer.writes else {}
         steers = isinstance(scorer, LlmScorer) and scorer.probes and not scorer.writes
-        effects = (
-            _effects(session, work, planned, wanted, nulls.nulls_of(work, family, number, POOL, {feature: decoded[feature] for feature in wanted}))
-            if steers
-            else {}
-        )
+        effects = _effects(session, work, planned, wanted, _foils(work, family, planned, of_wanted)) if steers else {}
+        number = explanations.count_candidates(session, family, work.lease.job_id)
     pool = None if is_judged or not wanted else _pool(work.runtime.engine, family, work.lease.job_id, number, work.spec.seed)
     return [
         (
@@ -158,7 +155,7 @@ def _items(
                 _good(patterns.get(feature)),
                 distractors.get(feature, ()),
                 pool,
-                probed.get(feature),
+                (probed or {}).get(feature),
                 effects.get(feature, ()),
             ),
         )
@@ -170,6 +167,16 @@ def _probed(session: Session, family: ExplanationFamily, planned: PlannedScorer,
     """Return what features do on written texts, where a probe chunk has read them."""
     found = measurements.load(session, family.run_id, READ, measured_by(planned, family), ranges_of(sorted(features)))
     return {feature: probed_of(content) for feature, content in found.items()}
+
+
+def _read_nulls(probed: Mapping[int, ProbedTexts], wanted: Iterable[int]) -> dict[int, tuple[int, ...]]:
+    """Return the nulls whose texts the features were read on."""
+    return {feature: tuple(sorted(probed[feature].others)) if feature in probed else () for feature in wanted}
+
+
+def _foils(work: Work, family: ExplanationFamily, planned: PlannedScorer, wanted: Mapping[int, FeatureEvidence]) -> Mapping[int, tuple[int, ...]]:
+    """Return possible foils of features, all with a known effect."""
+    return nulls.nulls_of(work, family, POOL, wanted, Measured(EFFECT, measured_by(planned)))
 
 
 def _effects(

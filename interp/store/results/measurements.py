@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from interp.planning.plan import Range
@@ -28,6 +29,13 @@ def load(session: Session, run_id: int, name: str, settings_digest: str, ranges:
         for feature, content in session.execute(select(Row.feature, Row.content).where(*of, some).order_by(Row.feature)):
             found[feature] = json.loads(unpack(content))
     return found
+
+
+def version(session: Session, run_id: int, name: str, settings_digest: str) -> tuple[int, datetime | None]:
+    """Return how many features were measured, and when the last one was."""
+    of = (Row.run_id == run_id, Row.name == name, Row.settings_digest == settings_digest)
+    found, last = session.execute(select(func.count(), func.max(Row.created_at)).where(*of)).one()
+    return found, last
 
 
 def save(session: Session, run_id: int, name: str, settings_digest: str, measured: Mapping[int, Mapping[str, Any]]) -> None:
